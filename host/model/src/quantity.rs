@@ -52,7 +52,9 @@ pub fn parse_milli(text: &str) -> Result<u128, QuantityError> {
         }
     };
     let value = digits.checked_mul(numerator).ok_or_else(bad)?;
-    Ok(value.div_ceil(scale * denominator))
+    // So large a divisor leaves less than a thousandth.
+    let Some(divisor) = scale.checked_mul(denominator) else { return Ok(u128::from(value > 0)) };
+    Ok(value.div_ceil(divisor))
 }
 
 #[cfg(test)]
@@ -73,6 +75,7 @@ mod tests {
             ("100n", 1),
             ("0", 0),
             (".5", 500),
+            ("0.00000000000000000001e-21", 1),
         ] {
             assert_eq!(parse_milli(text), Ok(milli), "{text}");
         }

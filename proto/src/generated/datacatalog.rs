@@ -108,6 +108,7 @@ pub struct UpdateArtifactResponse {
     #[prost(string, tag = "1")]
     pub artifact_id: ::prost::alloc::string::String,
 }
+/// What a reservation is about.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReservationId {
     #[prost(message, optional, tag = "1")]
@@ -115,6 +116,7 @@ pub struct ReservationId {
     #[prost(string, tag = "2")]
     pub tag_name: ::prost::alloc::string::String,
 }
+/// Takes a reservation, or prolongs it for its owner.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetOrExtendReservationRequest {
     #[prost(message, optional, tag = "1")]
@@ -124,6 +126,7 @@ pub struct GetOrExtendReservationRequest {
     #[prost(message, optional, tag = "3")]
     pub heartbeat_interval: ::core::option::Option<::prost_types::Duration>,
 }
+/// The promise of one owner to compute an artifact, until it expires.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Reservation {
     #[prost(message, optional, tag = "1")]
@@ -142,6 +145,7 @@ pub struct GetOrExtendReservationResponse {
     #[prost(message, optional, tag = "1")]
     pub reservation: ::core::option::Option<Reservation>,
 }
+/// Gives a reservation back.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReleaseReservationRequest {
     #[prost(message, optional, tag = "1")]
@@ -151,6 +155,7 @@ pub struct ReleaseReservationRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReleaseReservationResponse {}
+/// A task with a certain interface, as the home of its cached outputs.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Dataset {
     #[prost(message, optional, tag = "1")]
@@ -160,6 +165,7 @@ pub struct Dataset {
     #[prost(string, repeated, tag = "3")]
     pub partition_keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+/// A key and value that tell artifacts of a dataset apart.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Partition {
     #[prost(string, tag = "1")]
@@ -167,6 +173,7 @@ pub struct Partition {
     #[prost(string, tag = "2")]
     pub value: ::prost::alloc::string::String,
 }
+/// The name of a dataset.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DatasetId {
     #[prost(string, tag = "1")]
@@ -182,6 +189,7 @@ pub struct DatasetId {
     #[prost(string, tag = "6")]
     pub org: ::prost::alloc::string::String,
 }
+/// The outputs of one task execution.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Artifact {
     #[prost(string, tag = "1")]
@@ -199,6 +207,7 @@ pub struct Artifact {
     #[prost(message, optional, tag = "7")]
     pub created_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// One output and its value.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ArtifactData {
     #[prost(string, tag = "1")]
@@ -206,6 +215,7 @@ pub struct ArtifactData {
     #[prost(message, optional, tag = "2")]
     pub value: ::core::option::Option<super::flyteidl::core::Literal>,
 }
+/// A name for an artifact; derived from the inputs that gave it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Tag {
     #[prost(string, tag = "1")]
@@ -215,6 +225,7 @@ pub struct Tag {
     #[prost(message, optional, tag = "3")]
     pub dataset: ::core::option::Option<DatasetId>,
 }
+/// Free key-value pairs.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Metadata {
     #[prost(btree_map = "string, string", tag = "1")]
@@ -223,11 +234,13 @@ pub struct Metadata {
         ::prost::alloc::string::String,
     >,
 }
+/// Filters that must all hold.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FilterExpression {
     #[prost(message, repeated, tag = "1")]
     pub filters: ::prost::alloc::vec::Vec<SinglePropertyFilter>,
 }
+/// One condition on one property.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SinglePropertyFilter {
     #[prost(enumeration = "single_property_filter::ComparisonOperator", tag = "10")]
@@ -349,6 +362,7 @@ pub mod dataset_property_filter {
         Org(::prost::alloc::string::String),
     }
 }
+/// Size, start and order of a page.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PaginationOptions {
     #[prost(uint32, tag = "1")]
@@ -443,6 +457,7 @@ pub mod data_catalog_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Stores artifacts and finds them by tag, and hands out reservations.
     #[derive(Debug, Clone)]
     pub struct DataCatalogClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -847,6 +862,7 @@ pub mod data_catalog_server {
             tonic::Status,
         >;
     }
+    /// Stores artifacts and finds them by tag, and hands out reservations.
     #[derive(Debug)]
     pub struct DataCatalogServer<T> {
         inner: Arc<T>,

@@ -10,6 +10,7 @@ pub mod admin_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Registers tasks, workflows and launch plans, starts executions, and reports on them.
     #[derive(Debug, Clone)]
     pub struct AdminServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -2093,6 +2094,7 @@ pub mod admin_service_server {
             tonic::Status,
         >;
     }
+    /// Registers tasks, workflows and launch plans, starts executions, and reports on them.
     #[derive(Debug)]
     pub struct AdminServiceServer<T> {
         inner: Arc<T>,
@@ -4979,6 +4981,7 @@ pub mod sync_agent_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Runs tasks whose outputs come back in the same call.
     #[derive(Debug, Clone)]
     pub struct SyncAgentServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -5126,6 +5129,7 @@ pub mod sync_agent_service_server {
             tonic::Status,
         >;
     }
+    /// Runs tasks whose outputs come back in the same call.
     #[derive(Debug)]
     pub struct SyncAgentServiceServer<T> {
         inner: Arc<T>,
@@ -5305,6 +5309,7 @@ pub mod async_agent_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Starts tasks, watches them and ends them.
     #[derive(Debug, Clone)]
     pub struct AsyncAgentServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -5580,6 +5585,7 @@ pub mod async_agent_service_server {
             tonic::Status,
         >;
     }
+    /// Starts tasks, watches them and ends them.
     #[derive(Debug)]
     pub struct AsyncAgentServiceServer<T> {
         inner: Arc<T>,
@@ -5945,6 +5951,7 @@ pub mod agent_metadata_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Tells which agents and task categories there are.
     #[derive(Debug, Clone)]
     pub struct AgentMetadataServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -6110,6 +6117,7 @@ pub mod agent_metadata_service_server {
             tonic::Status,
         >;
     }
+    /// Tells which agents and task categories there are.
     #[derive(Debug)]
     pub struct AgentMetadataServiceServer<T> {
         inner: Arc<T>,
@@ -6323,6 +6331,7 @@ pub mod agent_metadata_service_server {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OAuth2MetadataRequest {}
+/// Where the authorization server is, as RFC 8414 names it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OAuth2MetadataResponse {
     #[prost(string, tag = "1")]
@@ -6354,6 +6363,7 @@ pub struct OAuth2MetadataResponse {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PublicClientAuthConfigRequest {}
+/// What a public client needs to log in.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PublicClientAuthConfigResponse {
     #[prost(string, tag = "1")]
@@ -6380,6 +6390,7 @@ pub mod auth_metadata_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Answers callers that are not logged in yet.
     #[derive(Debug, Clone)]
     pub struct AuthMetadataServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -6548,6 +6559,7 @@ pub mod auth_metadata_service_server {
             tonic::Status,
         >;
     }
+    /// Answers callers that are not logged in yet.
     #[derive(Debug)]
     pub struct AuthMetadataServiceServer<T> {
         inner: Arc<T>,
@@ -6762,6 +6774,7 @@ pub mod auth_metadata_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// A signed link for upload and the URI the file will have.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateUploadLocationResponse {
     #[prost(string, tag = "1")]
@@ -6776,6 +6789,7 @@ pub struct CreateUploadLocationResponse {
         ::prost::alloc::string::String,
     >,
 }
+/// Asks for a place to upload a file to, named directly or by the hash of its content.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateUploadLocationRequest {
     #[prost(string, tag = "1")]
@@ -6809,6 +6823,7 @@ pub struct CreateDownloadLocationResponse {
     #[prost(message, optional, tag = "2")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// Asks for signed links to something a node execution wrote.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateDownloadLinkRequest {
     #[prost(enumeration = "ArtifactType", tag = "1")]
@@ -6837,6 +6852,7 @@ pub struct CreateDownloadLinkResponse {
     #[prost(message, optional, tag = "3")]
     pub pre_signed_urls: ::core::option::Option<PreSignedUrLs>,
 }
+/// Signed links and when they expire.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PreSignedUrLs {
     #[prost(string, repeated, tag = "1")]
@@ -6844,11 +6860,13 @@ pub struct PreSignedUrLs {
     #[prost(message, optional, tag = "2")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// Asks for the value behind a `flyte://` link.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetDataRequest {
     #[prost(string, tag = "1")]
     pub flyte_url: ::prost::alloc::string::String,
 }
+/// The value, or a signed link to it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetDataResponse {
     #[prost(oneof = "get_data_response::Data", tags = "1, 2, 3")]
@@ -6903,6 +6921,7 @@ pub mod data_proxy_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Hands out signed locations and reads values.
     #[derive(Debug, Clone)]
     pub struct DataProxyServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -7136,6 +7155,7 @@ pub mod data_proxy_service_server {
             request: tonic::Request<super::GetDataRequest>,
         ) -> std::result::Result<tonic::Response<super::GetDataResponse>, tonic::Status>;
     }
+    /// Hands out signed locations and reads values.
     #[derive(Debug)]
     pub struct DataProxyServiceServer<T> {
         inner: Arc<T>,
@@ -7527,6 +7547,7 @@ pub mod external_plugin_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Starts tasks, watches them and ends them, by the older protocol.
     #[derive(Debug, Clone)]
     pub struct ExternalPluginServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -7728,6 +7749,7 @@ pub mod external_plugin_service_server {
             tonic::Status,
         >;
     }
+    /// Starts tasks, watches them and ends them, by the older protocol.
     #[derive(Debug)]
     pub struct ExternalPluginServiceServer<T> {
         inner: Arc<T>,
@@ -7985,6 +8007,7 @@ pub mod external_plugin_service_server {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UserInfoRequest {}
+/// What is known about the caller, as OpenID names it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UserInfoResponse {
     #[prost(string, tag = "1")]
@@ -8015,6 +8038,7 @@ pub mod identity_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Tells callers who they are.
     #[derive(Debug, Clone)]
     pub struct IdentityServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -8142,6 +8166,7 @@ pub mod identity_service_server {
             tonic::Status,
         >;
     }
+    /// Tells callers who they are.
     #[derive(Debug)]
     pub struct IdentityServiceServer<T> {
         inner: Arc<T>,
@@ -8314,6 +8339,7 @@ pub mod signal_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Makes, lists and sets signals.
     #[derive(Debug, Clone)]
     pub struct SignalServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -8512,6 +8538,7 @@ pub mod signal_service_server {
             tonic::Status,
         >;
     }
+    /// Makes, lists and sets signals.
     #[derive(Debug)]
     pub struct SignalServiceServer<T> {
         inner: Arc<T>,

@@ -1,0 +1,117 @@
+//! Finds what a workflow refers to, in the workflow itself and in its sub-workflows.
+
+use std::collections::{HashMap, HashSet};
+
+use proto::flyteidl::core::node::Target;
+use proto::flyteidl::core::{Identifier, Node, WorkflowTemplate, task_node, workflow_node};
+
+use crate::library::Key;
+use crate::node::{inner_nodes, kind};
+
+/// What a workflow needs that is registered elsewhere, in the order in which it is first named.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Requirements {
+    /// Tasks that nodes run.
+    pub tasks: Vec<Identifier>,
+    /// Launch plans that nodes start, without those of the workflow itself.
+    pub launch_plans: Vec<Identifier>,
+}
+
+/// Everything that `template` refers to, directly or through the `sub_workflows` it uses.
+pub fn requirements(template: &WorkflowTemplate, sub_workflows: &[WorkflowTemplate]) -> Requirements {
+    let mut found = Requirements::default();
+    let (mut tasks, mut launch_plans) = (HashSet::new(), HashSet::new());
+    let own = template.id.as_ref().map(Key::of);
+    for workflow in used(template, sub_workflows) {
+        for node in all_nodes(workflow) {
+            if let Some(id) = task_ref(node)
+                && tasks.insert(Key::of(id))
+            {
+                found.tasks.push(id.clone());
+            }
+            if let Some(id) = launch_plan_ref(node)
+                && Some(Key::of(id)) != own
+                && launch_plans.insert(Key::of(id))
+            {
+                found.launch_plans.push(id.clone());
+            }
+        }
+    }
+    found
+}
+
+/// The nodes that this engine does not run yet, as pairs of node id and kind.
+pub fn unsupported_nodes(
+    template: &WorkflowTemplate,
+    sub_workflows: &[WorkflowTemplate],
+) -> Vec<(String, &'static str)> {
+    let mut found = Vec::new();
+    for workflow in used(template, sub_workflows) {
+        let refused = workflow.nodes.iter().filter_map(|node| Some((node.id.clone(), kind(node).refused()?)));
+        found.extend(refused);
+        found.extend(workflow.failure_node.iter().map(|node| (node.id.clone(), "failure")));
+    }
+    found
+}
+
+/// `template`, then the sub-workflows that it uses, each once, in the order in which they are first named.
+pub(crate) fn used<'a>(
+    template: &'a WorkflowTemplate,
+    sub_workflows: &'a [WorkflowTemplate],
+) -> Vec<&'a WorkflowTemplate> {
+    let by_id: HashMap<Key<'_>, &WorkflowTemplate> =
+        sub_workflows.iter().filter_map(|sub| Some((Key::of(sub.id.as_ref()?), sub))).collect();
+    let mut found = vec![template];
+    let mut seen = HashSet::new();
+    let mut next = 0;
+    while let Some(workflow) = found.get(next).copied() {
+        for id in all_nodes(workflow).into_iter().filter_map(sub_workflow_ref) {
+            if let Some(sub) = by_id.get(&Key::of(id))
+                && seen.insert(Key::of(id))
+            {
+                found.push(sub);
+            }
+        }
+        next += 1;
+    }
+    found
+}
+
+/// Every node of a workflow: each before the nodes inside it, and the failure node last.
+pub(crate) fn all_nodes(workflow: &WorkflowTemplate) -> Vec<&Node> {
+    let mut found = Vec::with_capacity(workflow.nodes.len());
+    let mut rest: Vec<&Node> = workflow.failure_node.iter().chain(workflow.nodes.iter().rev()).collect();
+    while let Some(node) = rest.pop() {
+        found.push(node);
+        rest.extend(inner_nodes(node).into_iter().rev());
+    }
+    found
+}
+
+pub(crate) fn task_ref(node: &Node) -> Option<&Identifier> {
+    match node.target.as_ref()? {
+        Target::TaskNode(task) => task.reference.as_ref().map(|task_node::Reference::ReferenceId(id)| id),
+        _ => None,
+    }
+}
+
+pub(crate) fn sub_workflow_ref(node: &Node) -> Option<&Identifier> {
+    match workflow_ref(node)? {
+        workflow_node::Reference::SubWorkflowRef(id) => Some(id),
+        workflow_node::Reference::LaunchplanRef(_) => None,
+    }
+}
+
+fn launch_plan_ref(node: &Node) -> Option<&Identifier> {
+    match workflow_ref(node)? {
+        workflow_node::Reference::LaunchplanRef(id) => Some(id),
+        workflow_node::Reference::SubWorkflowRef(_) => None,
+    }
+}
+
+fn workflow_ref(node: &Node) -> Option<&workflow_node::Reference> {
+    match node.target.as_ref()? {
+        Target::WorkflowNode(workflow) => workflow.reference.as_ref(),
+        _ => None,
+    }
+}

@@ -1,0 +1,12 @@
+//! Tests the compiler through its public functions.
+#![allow(clippy::unwrap_used, clippy::type_complexity, reason = "helpers of tests and tables of cases")]
+
+mod build;
+mod compile;
+mod dag;
+mod golden;
+mod kinds;
+mod launch_plan;
+mod scale;
+mod task;
+mod typing;

@@ -1,0 +1,220 @@
+"""Writes workflows of flytekit in their serialized form, one file per workflow, next to this script.
+
+A file is a WorkflowSpec (template and sub-workflows) preceded by its length, then every TaskTemplate the same way.
+"""
+
+import dataclasses
+import enum
+import pathlib
+import typing
+
+from flytekit import (
+    LaunchPlan,
+    StructuredDataset,
+    WorkflowFailurePolicy,
+    approve,
+    conditional,
+    map_task,
+    sleep,
+    task,
+    wait_for_input,
+    workflow,
+)
+from flytekit.configuration import Image, ImageConfig, SerializationSettings
+from flytekit.tools.translator import get_serializable
+from flytekit.types.file import FlyteFile
+from google.protobuf.internal.encoder import _VarintBytes
+
+OUT = pathlib.Path(__file__).parent
+SETTINGS = SerializationSettings(
+    project="p",
+    domain="d",
+    version="v1",
+    image_config=ImageConfig(default_image=Image("default", "example.org/image", "v1")),
+)
+
+
+class Color(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclasses.dataclass
+class Inner:
+    name: str
+    sizes: typing.List[int]
+
+
+@dataclasses.dataclass
+class Outer:
+    inner: Inner
+    table: typing.Dict[str, float]
+
+
+@task
+def one() -> int:
+    return 1
+
+
+@task
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@task
+def pair(a: int) -> typing.Tuple[int, str]:
+    return a, str(a)
+
+
+@task
+def text(s: str) -> str:
+    return s
+
+
+@task
+def nothing():
+    pass
+
+
+@task
+def make() -> Outer:
+    return Outer(Inner("x", [1]), {"k": 1.0})
+
+
+@task
+def use(name: str, size: int, value: float, whole: Outer):
+    pass
+
+
+@task
+def paint(color: Color, maybe: typing.Optional[int] = None) -> Color:
+    return color
+
+
+@task
+def either(x: typing.Union[int, str, None], xs: typing.List[typing.Union[int, str]]) -> typing.Union[int, str]:
+    return 1
+
+
+@task
+def data(f: FlyteFile, sd: StructuredDataset, m: typing.Dict[str, typing.List[int]]) -> StructuredDataset:
+    return sd
+
+
+@task
+def is_big(a: int) -> bool:
+    return a > 1
+
+
+@workflow
+def hello() -> int:
+    return one()
+
+
+@workflow
+def chain(a: int, b: int = 3) -> typing.Tuple[int, str]:
+    x = add(a=a, b=b)
+    y, s = pair(a=x)
+    n = nothing()
+    t = text(s=s)
+    n >> t
+    return y, t
+
+
+@workflow
+def nested_values():
+    o = make()
+    use(name=o.inner.name, size=o.inner.sizes[0], value=o.table["k"], whole=o)
+
+
+@workflow
+def unions(x: typing.Union[int, str, None], c: Color = Color.RED) -> typing.Union[int, str]:
+    paint(color=c)
+    paint(color=Color.BLUE, maybe=one())
+    y = either(x=x, xs=[1, "a"])
+    return either(x=y, xs=[one(), "b"])
+
+
+@workflow
+def files(f: FlyteFile, sd: StructuredDataset) -> StructuredDataset:
+    a = one()
+    return data(f=f, sd=data(f=f, sd=sd, m={"k": [a, 2]}), m={"k": [1]})
+
+
+@workflow(failure_policy=WorkflowFailurePolicy.FAIL_AFTER_EXECUTABLE_NODES_COMPLETE)
+def keep_going(a: int) -> int:
+    return add(a=a, b=a)
+
+
+@workflow
+def branching(a: int) -> int:
+    big = is_big(a=a)
+    inner = conditional("inner").if_(a > 5).then(add(a=a, b=1)).else_().then(one())
+    return (
+        conditional("outer")
+        .if_(big.is_true())
+        .then(add(a=a, b=inner))
+        .elif_(a == 0)
+        .then(one())
+        .else_()
+        .fail("no case")
+    )
+
+
+@workflow
+def with_sub(a: int) -> int:
+    x, s = chain(a=a, b=1)
+    return add(a=x, b=keep_going(a=x))
+
+
+@workflow
+def with_launch_plan(a: int) -> int:
+    return LaunchPlan.get_or_create(keep_going, "lp", fixed_inputs={})(a=a)
+
+
+@workflow
+def gates(a: int) -> int:
+    s = wait_for_input("value", timeout=__import__("datetime").timedelta(hours=1), expected_type=int)
+    z = sleep(__import__("datetime").timedelta(seconds=1))
+    ok = approve(add(a=a, b=s), "ok", timeout=__import__("datetime").timedelta(hours=1))
+    z >> s
+    return add(a=ok, b=1)
+
+
+@workflow
+def mapped(xs: typing.List[int]) -> typing.List[int]:
+    return map_task(add)(a=xs, b=xs)
+
+
+@task
+def clean(a: int):
+    pass
+
+
+@workflow(on_failure=clean)
+def on_failure(a: int) -> int:
+    return add(a=a, b=a)
+
+
+def write(wf):
+    entities = {}
+    spec = get_serializable(entities, SETTINGS, wf)
+    tasks = {}
+    for entity in entities.values():
+        if type(entity).__name__ == "TaskSpec":
+            tasks[str(entity.template.id)] = entity.template.to_flyte_idl()
+    messages = [spec.to_flyte_idl(), *(tasks[key] for key in sorted(tasks))]
+    out = b""
+    for message in messages:
+        body = message.SerializeToString(deterministic=True)
+        out += _VarintBytes(len(body)) + body
+    (OUT / f"{wf.name.rsplit('.', 1)[-1]}.bin").write_bytes(out)
+    return spec, tasks
+
+
+if __name__ == "__main__":
+    for wf in [
+        hello, chain, nested_values, unions, files, keep_going,
+        branching, with_sub, with_launch_plan, gates, mapped, on_failure,
+    ]:
+        write(wf)
