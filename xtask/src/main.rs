@@ -24,6 +24,12 @@ enum Chore {
         #[arg(long)]
         keep: bool,
     },
+    /// Build host and plugins, and put the plugins where the host finds them.
+    Build {
+        /// Optimise.
+        #[arg(long)]
+        release: bool,
+    },
     /// Install what the tests need, run every test, end with one summary line.
     Test {
         /// Run only tests whose name contains this.
@@ -48,6 +54,11 @@ enum Chore {
 fn main() -> anyhow::Result<()> {
     match Args::parse().chore {
         Chore::Demo { keep } => demo::run(keep),
+        Chore::Build { release } => {
+            let bin = tools::build(if release { tools::Profile::Release } else { tools::Profile::Dev })?;
+            tools::say(&format!("built {}", bin.join("pinion").display()));
+            Ok(())
+        }
         Chore::Test { filter } => test::run(filter.as_deref()),
         Chore::Bench { sections, list } => bench::run(&sections, list),
         Chore::Proto { check: true } => proto::check(),

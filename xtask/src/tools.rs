@@ -64,7 +64,30 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
         command.arg("--release");
     }
     run(&mut command)?;
-    Ok(target_dir()?.join(profile.dir()))
+    let bin = target_dir()?.join(profile.dir());
+    stage_plugins(&bin)?;
+    Ok(bin)
+}
+
+/// Puts the plugins of this workspace into `plugins` beside the binary, where the host looks for them.
+fn stage_plugins(bin: &Path) -> Result<()> {
+    let dir = bin.join("plugins");
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let rooms = root().join("plugins");
+    for entry in std::fs::read_dir(&rooms).with_context(|| format!("cannot list {}", rooms.display()))? {
+        let name = entry?.file_name().to_string_lossy().replace('-', "_");
+        let file = format!("libplugin_{name}.so");
+        let built = bin.join(&file);
+        if !built.exists() {
+            continue;
+        }
+        // Another name first, then a rename: a running host may have the old file open.
+        let fresh = dir.join(format!(".{file}.new"));
+        let _ = std::fs::remove_file(&fresh);
+        std::fs::copy(&built, &fresh).with_context(|| format!("cannot copy {}", built.display()))?;
+        std::fs::rename(&fresh, dir.join(&file)).with_context(|| format!("cannot place {file}"))?;
+    }
+    Ok(())
 }
 
 /// Which cargo profile.

@@ -65,11 +65,16 @@ impl Health {
         let mut parts = serde_json::Map::new();
         for (name, entry) in entries.iter() {
             let silent = now.saturating_duration_since(entry.beat);
-            let wedged = entry.deadline.filter(|deadline| silent > *deadline && entry.state != State::Starting);
+            let wedged =
+                entry.deadline.filter(|deadline| silent > *deadline && entry.state != State::Starting);
             let (state, reason) = match (&entry.state, wedged) {
                 (_, Some(deadline)) => (
                     "wedged",
-                    format!("no sign of life for {:.1} s; it promised one every {:.1} s", silent.as_secs_f64(), deadline.as_secs_f64()),
+                    format!(
+                        "no sign of life for {:.1} s; it promised one every {:.1} s",
+                        silent.as_secs_f64(),
+                        deadline.as_secs_f64()
+                    ),
                 ),
                 (State::Starting, None) => ("starting", String::new()),
                 (State::Ok, None) => ("ok", String::new()),

@@ -5,6 +5,7 @@ pub mod health;
 pub mod log;
 pub mod metric;
 
+pub use config::Secret;
 pub use health::{Component, Health, State};
 pub use log::Format;
 

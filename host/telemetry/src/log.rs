@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{JsonFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::{Config, Error};
 
@@ -44,12 +44,13 @@ pub fn install(config: &Config) -> Result<(), Error> {
     let result = if as_text {
         builder.with_ansi(on_terminal).with_target(true).try_init()
     } else {
-        builder.event_format(Json).try_init()
+        builder.event_format(Json).fmt_fields(JsonFields::new()).try_init()
     };
     result.map_err(|_| Error::Twice)
 }
 
-/// `{"json":{fields..,"src":"file:line"},"level":"info","msg":"...","ts":"RFC3339"}`.
+/// `{"json":{fields..,"src":"file:line"},"level":"info","msg":"...","ts":"RFC3339"}`, with the fields of the spans
+/// around the event, which [`JsonFields`] keeps as JSON.
 struct Json;
 
 impl<S, N> FormatEvent<S, N> for Json
@@ -57,8 +58,20 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let mut fields = Fields::default();
+        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(formatted) = span.extensions().get::<FormattedFields<N>>()
+                && let Ok(inherited) = serde_json::from_str::<Map<String, Value>>(&formatted.fields)
+            {
+                fields.map.extend(inherited);
+            }
+        }
         event.record(&mut fields);
         writeln!(writer, "{}", line(event, fields))
     }
@@ -155,22 +168,62 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_line_is_one_json_object_of_logrus_shape() {
+    fn logged(body: impl FnOnce()) -> Value {
         let sink = Sink::default();
         let writer = sink.clone();
-        let subscriber =
-            tracing_subscriber::fmt().event_format(Json).with_writer(move || writer.clone()).finish();
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::warn!(exec_id = "e1", n = 3, "something\nhappened");
-        });
+        let builder = tracing_subscriber::fmt().event_format(Json).fmt_fields(JsonFields::new());
+        let subscriber = builder.with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, body);
         let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
-        let value: Value = serde_json::from_str(&text).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn a_line_is_one_json_object_of_logrus_shape() {
+        let value = logged(|| tracing::warn!(exec_id = "e1", n = 3, "something\nhappened"));
         assert_eq!(value["level"], "warn");
         assert_eq!(value["msg"], "something\nhappened");
         assert_eq!(value["json"]["exec_id"], "e1");
         assert_eq!(value["json"]["n"], 3);
         assert!(value["json"]["src"].as_str().unwrap().contains("log.rs:"));
+    }
+
+    #[test]
+    fn a_line_carries_the_fields_of_its_spans() {
+        let value = logged(|| {
+            let outer = tracing::info_span!("execution", exec_id = "e1", node = tracing::field::Empty);
+            outer.record("node", "n0");
+            let _outer = outer.entered();
+            let _inner = tracing::info_span!("attempt", node = "n1", retry_attempt = 2).entered();
+            tracing::info!(retry_attempt = 3, "begun");
+        });
+        let fields = &value["json"];
+        assert_eq!(
+            (&fields["exec_id"], &fields["node"]),
+            (&"e1".into(), &"n1".into()),
+            "the inner span wins"
+        );
+        assert_eq!(fields["retry_attempt"], 3, "the event wins");
+    }
+
+    #[test]
+    fn a_secret_is_masked_in_fields_and_spans() {
+        let secret = config::Secret::new("canary");
+        let value = logged(|| {
+            let _span = tracing::info_span!("s", outer = ?secret).entered();
+            tracing::info!(?secret, "key {secret:?}");
+        });
+        assert!(!value.to_string().contains("canary"), "{value}");
+    }
+
+    #[test]
+    fn an_error_is_logged_with_its_causes() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot read a")]
+        struct Outer(#[source] std::io::Error);
+        let error = Outer(std::io::Error::other("disk on fire"));
+        let value = logged(|| tracing::error!(error = &error as &dyn std::error::Error, "failed"));
+        assert_eq!(value["json"]["error"], "cannot read a: disk on fire");
     }
 }

@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail};
 use clap::{Subcommand, ValueEnum};
-use comfy_table::{Table, presets};
+use comfy_table::Table;
+use comfy_table::presets;
 use proto::flyteidl::admin::{
     NamedEntityIdentifier, ProjectListRequest, ResourceListRequest, Sort,
     WorkflowExecutionGetDataRequest, WorkflowExecutionGetRequest, sort,
@@ -240,7 +241,7 @@ impl Rows {
             return Ok(());
         }
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_header(self.header);
+        table.load_style(presets::NOTHING).set_header(self.header);
         table.add_rows(self.rows);
         println!("{table}");
         Ok(())

@@ -97,8 +97,7 @@ fn error_of(closure: &ExecutionClosure) -> Option<String> {
     match closure.output_result.as_ref()? {
         OutputResult::Error(error) => Some(format!("{}: {}", error.code, error.message)),
         OutputResult::AbortMetadata(abort) => Some(format!("aborted: {}", abort.cause)),
-        OutputResult::AbortCause(cause) => Some(format!("aborted: {cause}")),
-        OutputResult::Outputs(_) | OutputResult::OutputData(_) => None,
+        _ => None,
     }
 }
 

@@ -1,0 +1,107 @@
+//! Starts, reads, lists, archives and aborts executions.
+
+use launch::Request;
+use model::Timestamp;
+use proto::flyteidl::admin::{
+    Execution, ExecutionCreateRequest, ExecutionCreateResponse, ExecutionList, ExecutionRelaunchRequest,
+    ExecutionState, ExecutionTerminateRequest, ExecutionTerminateResponse, ExecutionUpdateRequest,
+    ExecutionUpdateResponse, ResourceListRequest, WorkflowExecutionGetDataRequest,
+    WorkflowExecutionGetDataResponse, WorkflowExecutionGetRequest,
+};
+use proto::flyteidl::core::workflow_execution::Phase;
+use store::AbortOutcome;
+
+use super::scope;
+use crate::{
+    Error,
+    context::{Context, execution_id},
+    error::Result,
+    list, read,
+};
+
+/// Bytes of an abort's cause that are kept.
+const MAX_CAUSE: usize = 8 * 1024;
+
+pub(super) async fn create(
+    cx: &Context,
+    request: ExecutionCreateRequest,
+    principal: &str,
+) -> Result<ExecutionCreateResponse> {
+    let id = cx.launcher.create(Request::from_proto(request, principal)?).await?;
+    Ok(ExecutionCreateResponse { id: Some(id.to_proto()) })
+}
+
+pub(super) async fn relaunch(
+    cx: &Context,
+    request: ExecutionRelaunchRequest,
+    principal: &str,
+) -> Result<ExecutionCreateResponse> {
+    let original = execution_id("id", request.id.as_ref())?;
+    let id = cx.launcher.relaunch(&original, request.name, request.overwrite_cache, principal).await?;
+    Ok(ExecutionCreateResponse { id: Some(id.to_proto()) })
+}
+
+pub(super) async fn get(cx: &Context, request: WorkflowExecutionGetRequest) -> Result<Execution> {
+    let id = execution_id("id", request.id.as_ref())?;
+    read::execution::execution(&cx.execution(&id).await?)
+}
+
+#[allow(deprecated, reason = "clients read the URLs of large data here")]
+pub(super) async fn data(
+    cx: &Context,
+    request: WorkflowExecutionGetDataRequest,
+) -> Result<WorkflowExecutionGetDataResponse> {
+    let id = execution_id("id", request.id.as_ref())?;
+    let row = cx.execution(&id).await?;
+    let max = cx.config.max_inline_size.bytes();
+    let (inputs, outputs) = tokio::join!(
+        read::data::read(&cx.blob, &row.inputs_uri, max),
+        read::data::read(&cx.blob, &row.outputs_uri, max),
+    );
+    Ok(WorkflowExecutionGetDataResponse {
+        outputs: outputs.url,
+        inputs: inputs.url,
+        full_inputs: inputs.full,
+        full_outputs: outputs.full,
+    })
+}
+
+pub(super) async fn list(cx: &Context, request: ResourceListRequest) -> Result<ExecutionList> {
+    let scope = scope::of_resource(request.id.as_ref())?;
+    let mut query = list::query(request.limit, &request.token, &request.filters, request.sort_by.as_ref())?;
+    query.filters.extend(scope.name.map(|name| store::Filter {
+        entity: None,
+        field: "name".to_owned(),
+        function: store::FilterFunction::Eq,
+        values: vec![name.to_ascii_lowercase()],
+    }));
+    let rows = cx.store.execution_list(&scope.project, &scope.domain, &query).await?;
+    let executions = rows.iter().map(read::execution::execution_of_list).collect::<Result<_>>()?;
+    Ok(ExecutionList { executions, token: list::next_token(&query, rows.len()) })
+}
+
+pub(super) async fn update(cx: &Context, request: ExecutionUpdateRequest) -> Result<ExecutionUpdateResponse> {
+    let id = execution_id("id", request.id.as_ref())?;
+    let state = ExecutionState::try_from(request.state)
+        .map_err(|_| Error::invalid("state", format!("{} is no execution state", request.state)))?;
+    cx.store.execution_set_state(&id, state as i32, Timestamp::now()).await?;
+    Ok(ExecutionUpdateResponse {})
+}
+
+pub(super) async fn terminate(
+    cx: &Context,
+    request: ExecutionTerminateRequest,
+    principal: &str,
+) -> Result<ExecutionTerminateResponse> {
+    let id = execution_id("id", request.id.as_ref())?;
+    let mut cause = request.cause;
+    cause.truncate(cause.floor_char_boundary(MAX_CAUSE));
+    match cx.store.execution_request_abort(&id, &cause, principal, Timestamp::now()).await? {
+        AbortOutcome::NotFound => Err(Error::not_found("execution", &id)),
+        AbortOutcome::AlreadyTerminal(phase) => {
+            let phase = Phase::try_from(phase).unwrap_or_default().as_str_name();
+            Err(Error::AlreadyTerminal { id: id.to_string(), phase })
+        }
+        AbortOutcome::Requested => Ok(ExecutionTerminateResponse {}),
+    }
+}

@@ -1,0 +1,146 @@
+//! Registers, reads, lists and activates launch plans.
+
+use model::{EntityId, EntityKind, Timestamp, digest};
+use prost::Message;
+use proto::flyteidl::admin::{
+    ActiveLaunchPlanListRequest, ActiveLaunchPlanRequest, LaunchPlan, LaunchPlanClosure,
+    LaunchPlanCreateRequest, LaunchPlanCreateResponse, LaunchPlanList, LaunchPlanSpec, LaunchPlanState,
+    LaunchPlanUpdateRequest, LaunchPlanUpdateResponse, NamedEntityIdentifierList,
+    NamedEntityIdentifierListRequest, ObjectGetRequest, ResourceListRequest,
+};
+use store::{Inserted, LaunchPlanRow, ListQuery, Scope};
+
+use super::{registration, scope, workflow};
+use crate::{
+    Error,
+    context::{Context, entity_id},
+    diff,
+    error::Result,
+    expected::{self, Completed},
+    list, read,
+};
+
+pub(super) async fn create(
+    cx: &Context,
+    request: LaunchPlanCreateRequest,
+) -> Result<LaunchPlanCreateResponse> {
+    let id = entity_id(EntityKind::LaunchPlan, request.id.as_ref())?;
+    let spec = request.spec.ok_or(Error::Missing("spec"))?;
+    cx.check_place(&id.project, &id.domain).await?;
+    let workflow_id = spec.workflow_id.as_ref().ok_or(Error::Missing("spec.workflow_id"))?;
+    let workflow_id = EntityId::from_proto(EntityKind::Workflow, workflow_id)
+        .map_err(|source| Error::Id { field: "spec.workflow_id", source })?;
+    check_labels(cx, &spec)?;
+    let interface = workflow::interface(cx, &workflow_id).await?;
+    let completed = expected::complete(spec, &interface)?;
+    insert(cx, row(id, workflow_id, &completed)).await?;
+    Ok(LaunchPlanCreateResponse {})
+}
+
+fn check_labels(cx: &Context, spec: &LaunchPlanSpec) -> Result<()> {
+    let max = cx.launcher.config().max_label_entries;
+    if let Some(labels) = &spec.labels {
+        launch::labels::check_labels(&labels.values, max)
+            .map_err(|source| launch::Error::Labels { field: "spec.labels", source })?;
+    }
+    if let Some(annotations) = &spec.annotations {
+        launch::labels::check_annotations(&annotations.values, max)
+            .map_err(|source| launch::Error::Labels { field: "spec.annotations", source })?;
+    }
+    Ok(())
+}
+
+fn row(id: EntityId, workflow: EntityId, completed: &Completed) -> LaunchPlanRow {
+    let (spec, closure) = (completed.spec.encode_to_vec(), completed.closure.encode_to_vec());
+    let now = Timestamp::now();
+    LaunchPlanRow {
+        digest: digest::of_bytes(&[spec.as_slice(), closure.as_slice()].concat()).to_vec(),
+        id,
+        workflow,
+        spec,
+        closure,
+        state: LaunchPlanState::Inactive as i32,
+        schedule_type: completed.schedule_type.as_str().to_owned(),
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+async fn insert(cx: &Context, row: LaunchPlanRow) -> Result<()> {
+    match cx.store.launch_plan_insert(&row).await? {
+        Inserted::New => Ok(()),
+        Inserted::Identical => Err(Error::Registered(row.id)),
+        Inserted::Different(old) => {
+            // The closure follows from the spec and the workflow's interface, so that one message tells it all.
+            let message = |spec: &[u8], closure: &[u8]| -> Result<Vec<u8>> {
+                let spec: LaunchPlanSpec = crate::context::decode(spec, "spec", &row.id)?;
+                let closure: LaunchPlanClosure = crate::context::decode(closure, "closure", &row.id)?;
+                Ok(LaunchPlan { id: None, spec: Some(spec), closure: Some(closure) }.encode_to_vec())
+            };
+            let changes = diff::messages(
+                "flyteidl.admin.LaunchPlan",
+                &message(&old.spec, &old.closure)?,
+                &message(&row.spec, &row.closure)?,
+            );
+            Err(registration::refuse(row.id, changes))
+        }
+    }
+}
+
+async fn fetch(cx: &Context, id: &EntityId) -> Result<LaunchPlanRow> {
+    cx.store.launch_plan_get(id).await?.ok_or_else(|| Error::not_found("launch plan", id))
+}
+
+pub(super) async fn get(cx: &Context, request: ObjectGetRequest) -> Result<LaunchPlan> {
+    let id = entity_id(EntityKind::LaunchPlan, request.id.as_ref())?;
+    read::entity::launch_plan(&fetch(cx, &id).await?)
+}
+
+pub(super) async fn get_active(cx: &Context, request: ActiveLaunchPlanRequest) -> Result<LaunchPlan> {
+    let scope = scope::of_resource(request.id.as_ref())?;
+    let name = scope.name.ok_or(Error::Missing("id.name"))?;
+    let row = cx.store.launch_plan_fetch_active(&scope.project, &scope.domain, &name).await?;
+    let shown = format!("{}:{}:{name}", scope.project, scope.domain);
+    read::entity::launch_plan(&row.ok_or_else(|| Error::not_found("active launch plan", shown))?)
+}
+
+pub(super) async fn list(cx: &Context, request: ResourceListRequest) -> Result<LaunchPlanList> {
+    let scope = scope::of_resource(request.id.as_ref())?;
+    let query = list::query(request.limit, &request.token, &request.filters, request.sort_by.as_ref())?;
+    page(cx, &scope, false, &query).await
+}
+
+pub(super) async fn list_active(cx: &Context, request: ActiveLaunchPlanListRequest) -> Result<LaunchPlanList> {
+    let scope = scope::of_place(&request.project, &request.domain, None)?;
+    let query = list::query(request.limit, &request.token, "", request.sort_by.as_ref())?;
+    page(cx, &scope, true, &query).await
+}
+
+async fn page(cx: &Context, scope: &Scope, active_only: bool, query: &ListQuery) -> Result<LaunchPlanList> {
+    let rows = cx.store.launch_plan_list(scope, active_only, query).await?;
+    let launch_plans = rows.iter().map(read::entity::launch_plan).collect::<Result<_>>()?;
+    Ok(LaunchPlanList { launch_plans, token: list::next_token(query, rows.len()) })
+}
+
+pub(super) async fn ids(
+    cx: &Context,
+    request: NamedEntityIdentifierListRequest,
+) -> Result<NamedEntityIdentifierList> {
+    scope::ids(cx, EntityKind::LaunchPlan, request).await
+}
+
+pub(super) async fn update(
+    cx: &Context,
+    request: LaunchPlanUpdateRequest,
+) -> Result<LaunchPlanUpdateResponse> {
+    let id = entity_id(EntityKind::LaunchPlan, request.id.as_ref())?;
+    let state = LaunchPlanState::try_from(request.state)
+        .map_err(|_| Error::invalid("state", format!("{} is no launch plan state", request.state)))?;
+    cx.check_place(&id.project, &id.domain).await?;
+    let row = fetch(cx, &id).await?;
+    if state == LaunchPlanState::Active && row.schedule_type != "NONE" {
+        return Err(Error::Unsupported("schedules are not run by this version"));
+    }
+    cx.store.launch_plan_set_state(&id, state as i32, Timestamp::now()).await?;
+    Ok(LaunchPlanUpdateResponse {})
+}

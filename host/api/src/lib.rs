@@ -1,0 +1,94 @@
+//! Speaks the Flyte API: gRPC services that parse calls, check them, and read and write the store.
+//!
+//! What comes in: gRPC over HTTP/2, on a port that `pinion` shares with signed URLs, health and metrics. What goes
+//! out: rows in the store; to start an execution, a request to `launch`; to a client, rows as Flyte's messages.
+//! It never meets the worker: both meet in the store.
+//!
+//! The path of a call: [`http`] gives it an id, measures it and catches panics; a service (`admin`, `data_proxy`,
+//! `signal`, `identity`) hands it to one function of one family; that function answers a message or an [`Error`];
+//! `status` turns the error into a code, in one place. `read` turns rows into messages, `list` and `filter` read
+//! list requests.
+//!
+//! # Design notes
+//! Registered content is kept as this host decodes and encodes it again: fields newer than the `.proto` files here
+//! are dropped at the door. A codec that keeps the raw bytes beside the message would preserve them.
+
+mod admin;
+mod config;
+mod context;
+mod data_proxy;
+mod diff;
+mod error;
+mod expected;
+mod filter;
+mod flyte_url;
+pub mod http;
+mod identity;
+mod list;
+mod read;
+mod schedule;
+mod seed;
+mod signal;
+mod status;
+
+use std::sync::Arc;
+
+use blob::Blob;
+use launch::Launcher;
+use store::Store;
+
+pub use config::Config;
+pub use error::Error;
+pub use http::{Caller, serve};
+pub use seed::seed;
+
+/// The rooms this one enters.
+#[derive(Clone, Debug)]
+pub struct Deps {
+    /// Where rows are.
+    pub store: Store,
+    /// Where objects are.
+    pub blob: Blob,
+    /// The way to start executions; its configuration names the domains.
+    pub launcher: Launcher,
+    /// What `GetVersion` answers.
+    pub version: VersionInfo,
+}
+
+/// Which build this is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VersionInfo {
+    /// Semantic version.
+    pub version: String,
+    /// Commit it was built from.
+    pub build: String,
+    /// When it was built.
+    pub build_time: String,
+}
+
+/// The API. Opens nothing and starts nothing; [`Api::routes`] is what the wiring serves.
+#[derive(Clone, Debug)]
+pub struct Api {
+    context: Arc<context::Context>,
+    health: tonic_health::server::HealthReporter,
+}
+
+impl Api {
+    /// Puts the API together.
+    pub fn new(config: Config, deps: Deps) -> Self {
+        let Deps { store, blob, launcher, version } = deps;
+        let context = context::Context { config, store, blob, launcher, version };
+        Self { context: Arc::new(context), health: http::health_reporter() }
+    }
+
+    /// The gRPC services, health and reflection, for HTTP/2 and with a request id on each reply. Without a fallback,
+    /// so that it can be merged with other routes.
+    pub fn routes(&self) -> axum::Router {
+        http::routes(&self.context, &self.health)
+    }
+
+    /// Says how this host is, to those who ask `grpc.health.v1.Health`. It begins as serving.
+    pub async fn set_serving(&self, serving: bool) {
+        http::set_serving(&self.health, serving).await;
+    }
+}

@@ -1,0 +1,64 @@
+//! Reads literal maps for clients: inline while small, else as a signed URL.
+//!
+//! Invariant: an object that can't be read leaves its part of the reply empty; the call itself succeeds.
+
+use blob::{Blob, DataReference};
+use prost::Message;
+use proto::flyteidl::{admin::UrlBlob, core::LiteralMap};
+
+/// One side of the data of an execution, node or attempt.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Data {
+    /// The values, unless they are too large.
+    pub(crate) full: Option<LiteralMap>,
+    /// Where to get them otherwise.
+    pub(crate) url: Option<UrlBlob>,
+}
+
+/// Reads what is at `uri`; an empty text is no data.
+pub(crate) async fn read(blob: &Blob, uri: &str, max_inline: u64) -> Data {
+    if uri.is_empty() {
+        return Data::default();
+    }
+    match try_read(blob, uri, max_inline).await {
+        Ok(data) => data,
+        Err(error) => {
+            tracing::warn!(uri, error = %crate::status::chain(&error), "cannot read data for a client");
+            Data { full: Some(LiteralMap::default()), url: None }
+        }
+    }
+}
+
+/// Why data can't be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("cannot get the object")]
+    Blob(#[from] blob::Error),
+    #[error("object is no literal map")]
+    Decode(#[from] prost::DecodeError),
+}
+
+/// Reads a literal map as a whole, up to `max` bytes.
+pub(crate) async fn literal_map(blob: &Blob, uri: &str, max: u64) -> Result<(LiteralMap, usize), ReadError> {
+    let bytes = blob.get_limited(&DataReference::parse(uri)?, max).await?;
+    Ok((LiteralMap::decode(bytes.as_ref())?, bytes.len()))
+}
+
+async fn try_read(blob: &Blob, uri: &str, max_inline: u64) -> Result<Data, ReadError> {
+    match literal_map(blob, uri, max_inline).await {
+        Ok((map, size)) => {
+            let url = signed(blob, uri, size as u64).await.ok();
+            Ok(Data { full: Some(map), url })
+        }
+        Err(ReadError::Blob(blob::Error::TooLarge { size, .. })) => {
+            Ok(Data { full: None, url: Some(signed(blob, uri, size).await?) })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn signed(blob: &Blob, uri: &str, size: u64) -> Result<UrlBlob, blob::Error> {
+    let expires = blob.config().max_signed_url_expiry.get();
+    let signed = blob.sign_get(&DataReference::parse(uri)?, expires).await?;
+    Ok(UrlBlob { url: signed.url, bytes: i64::try_from(size).unwrap_or(i64::MAX) })
+}

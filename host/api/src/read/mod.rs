@@ -1,0 +1,7 @@
+//! Turns rows into the messages clients read.
+
+pub(crate) mod data;
+pub(crate) mod entity;
+pub(crate) mod execution;
+pub(crate) mod node_execution;
+pub(crate) mod task_execution;

@@ -1,0 +1,178 @@
+//! Projects, names, attributes, version, signals, and what this version does not do.
+
+use proto::flyteidl::admin::*;
+use proto::flyteidl::core::{ResourceType, SignalIdentifier};
+use tonic::Code;
+
+use super::world::*;
+
+fn project(id: &str) -> Project {
+    Project { id: id.to_owned(), name: "Name".to_owned(), ..Project::default() }
+}
+
+async fn register(world: &World, project: Project) -> Result<(), tonic::Status> {
+    world.admin.clone().register_project(ProjectRegisterRequest { project: Some(project) }).await.map(drop)
+}
+
+async fn ids(world: &World, filters: &str) -> Vec<String> {
+    let request = ProjectListRequest { filters: filters.to_owned(), ..ProjectListRequest::default() };
+    let list = world.admin.clone().list_projects(request).await.unwrap().into_inner();
+    list.projects.into_iter().map(|project| project.id).collect()
+}
+
+#[tokio::test]
+async fn projects_register_once_and_list_by_id() {
+    let world = world().await;
+    register(&world, project("zebra")).await.unwrap();
+    register(&world, project("alpha")).await.unwrap();
+    assert_eq!(code(register(&world, project("alpha")).await), Code::AlreadyExists);
+    assert_eq!(ids(&world, "").await, ["alpha", "flytesnacks", "zebra"]);
+    let get = ProjectGetRequest { id: "alpha".to_owned(), ..ProjectGetRequest::default() };
+    let found = world.admin.clone().get_project(get).await.unwrap().into_inner();
+    assert_eq!(found.name, "Name");
+    let domains: Vec<_> = found.domains.iter().map(|domain| domain.id.as_str()).collect();
+    assert_eq!(domains, ["development", "staging", "production"]);
+    let none = ProjectGetRequest { id: "none".to_owned(), ..ProjectGetRequest::default() };
+    assert_eq!(code(world.admin.clone().get_project(none).await), Code::NotFound);
+}
+
+#[tokio::test]
+async fn archived_projects_hide_until_asked_for() {
+    let world = world().await;
+    register(&world, project("old")).await.unwrap();
+    let mut admin = world.admin.clone();
+    admin.update_project(Project { state: 1, ..project("old") }).await.unwrap();
+    assert_eq!(ids(&world, "").await, ["flytesnacks"]);
+    assert_eq!(ids(&world, "eq(state,1)").await, ["old"]);
+    assert_eq!(ids(&world, "contains(identifier,l)").await, ["flytesnacks", "old"]);
+    assert_eq!(code(admin.update_project(project("none")).await), Code::NotFound);
+}
+
+#[tokio::test]
+async fn broken_projects_are_invalid_arguments() {
+    let world = world().await;
+    let domain = Domain { id: "d".to_owned(), name: "d".to_owned() };
+    for broken in [
+        project(""),
+        project("Upper"),
+        project("a_b"),
+        project("-a"),
+        project(&"a".repeat(64)),
+        Project { name: "n".repeat(65), ..project("a") },
+        Project { description: "d".repeat(301), ..project("a") },
+        Project { state: 9, ..project("a") },
+        Project { domains: vec![domain], ..project("a") },
+    ] {
+        assert_eq!(code(register(&world, broken.clone()).await), Code::InvalidArgument, "{broken:?}");
+    }
+    let nothing = ProjectRegisterRequest { project: None };
+    assert_eq!(code(world.admin.clone().register_project(nothing).await), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn names_carry_description_and_state() {
+    let world = world().await;
+    world.register("v1").await;
+    let mut admin = world.admin.clone();
+    let update = |name: &str, state| NamedEntityUpdateRequest {
+        resource_type: ResourceType::Workflow as i32,
+        id: Some(named(name)),
+        metadata: Some(NamedEntityMetadata { description: "about".to_owned(), state }),
+    };
+    admin.update_named_entity(update("wf", 1)).await.unwrap();
+    assert_eq!(code(admin.update_named_entity(update("none", 1)).await), Code::NotFound);
+    assert_eq!(code(admin.update_named_entity(update("wf", 9)).await), Code::InvalidArgument);
+    let get = NamedEntityGetRequest { resource_type: ResourceType::Workflow as i32, id: Some(named("wf")) };
+    let found = admin.get_named_entity(get).await.unwrap().into_inner().metadata.unwrap();
+    assert_eq!((found.description.as_str(), found.state), ("about", 1));
+    let unknown = NamedEntityGetRequest { resource_type: 9, id: Some(named("wf")) };
+    assert_eq!(code(admin.get_named_entity(unknown).await), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn generated_names_hide_without_filters() {
+    let world = world().await;
+    world.register("v1").await;
+    let task = id(ResourceType::Task, "t", "v1");
+    let start = execution_request("", task, literals(&[("a", integer(1))]));
+    world.admin.clone().create_execution(start).await.unwrap();
+    let names = async |filters: &str| {
+        let request = NamedEntityListRequest {
+            resource_type: ResourceType::Workflow as i32,
+            project: PROJECT.to_owned(),
+            domain: DOMAIN.to_owned(),
+            limit: 10,
+            filters: filters.to_owned(),
+            ..NamedEntityListRequest::default()
+        };
+        let list = world.admin.clone().list_named_entities(request).await.unwrap().into_inner();
+        list.entities.into_iter().map(|found| found.id.unwrap().name).collect::<Vec<_>>()
+    };
+    assert_eq!(names("").await, ["wf"]);
+    assert_eq!(names("eq(state,2)").await, [".flytegen.t"]);
+    assert_eq!(names("eq(state,0)").await, ["wf"]);
+}
+
+#[tokio::test]
+async fn attributes_are_not_found_but_for_the_platforms_own() {
+    let world = world().await;
+    let mut admin = world.admin.clone();
+    let project = |resource_type| ProjectAttributesGetRequest {
+        project: PROJECT.to_owned(),
+        resource_type,
+        ..ProjectAttributesGetRequest::default()
+    };
+    assert_eq!(code(admin.get_project_attributes(project(0)).await), Code::NotFound);
+    let found = admin.get_project_attributes(project(6)).await.unwrap().into_inner();
+    let matching = found.attributes.unwrap().matching_attributes.unwrap();
+    let Some(matching_attributes::Target::WorkflowExecutionConfig(config)) = matching.target else { panic!() };
+    assert_eq!(config.max_parallelism, 25);
+    let domain = ProjectDomainAttributesGetRequest {
+        project: PROJECT.to_owned(),
+        domain: DOMAIN.to_owned(),
+        ..ProjectDomainAttributesGetRequest::default()
+    };
+    assert_eq!(code(admin.get_project_domain_attributes(domain).await), Code::NotFound);
+    let update = ProjectAttributesUpdateRequest::default();
+    assert_eq!(code(admin.update_project_attributes(update).await), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn version_is_told() {
+    let world = world().await;
+    let reply = world.admin.clone().get_version(GetVersionRequest {}).await.unwrap().into_inner();
+    assert_eq!(reply.control_plane_version.unwrap().version, "1.2.3");
+}
+
+#[tokio::test]
+async fn nobody_waits_for_signals() {
+    let world = world().await;
+    world.register("v1").await;
+    let name = world.start("").await;
+    let mut signals = world.signals.clone();
+    let list = |name: &str| SignalListRequest {
+        workflow_execution_id: Some(execution_id(name)),
+        limit: 100,
+        ..SignalListRequest::default()
+    };
+    assert!(signals.list_signals(list(&name)).await.unwrap().into_inner().signals.is_empty());
+    assert_eq!(code(signals.list_signals(list("nobody")).await), Code::NotFound);
+    let signal = SignalIdentifier { signal_id: "s".to_owned(), execution_id: Some(execution_id(&name)) };
+    let set = SignalSetRequest { id: Some(signal), value: Some(integer(1)) };
+    assert_eq!(code(signals.set_signal(set).await), Code::InvalidArgument);
+    assert_eq!(code(signals.set_signal(SignalSetRequest::default()).await), Code::InvalidArgument);
+    let create = SignalGetOrCreateRequest::default();
+    assert_eq!(code(signals.get_or_create_signal(create).await), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn what_is_not_done_says_so() {
+    let world = world().await;
+    let mut admin = world.admin.clone();
+    assert_eq!(code(admin.recover_execution(ExecutionRecoverRequest::default()).await), Code::Unimplemented);
+    assert_eq!(code(admin.create_task_event(TaskExecutionEventRequest::default()).await), Code::Unimplemented);
+    let metrics = WorkflowExecutionGetMetricsRequest::default();
+    assert_eq!(code(admin.get_execution_metrics(metrics).await), Code::Unimplemented);
+    let children = NodeExecutionForTaskListRequest::default();
+    assert_eq!(code(admin.list_node_executions_for_task(children).await), Code::Unimplemented);
+}

@@ -1,0 +1,16 @@
+//! Calls the API as clients do: over a socket, on a real store and a real object directory.
+
+mod api {
+    pub(crate) mod world;
+
+    mod data_proxy;
+    mod executions;
+    mod flytekit;
+    mod launch_plans;
+    mod lists;
+    mod progress;
+    mod projects;
+    mod registration;
+    mod wire;
+    mod workflows;
+}

@@ -1,0 +1,87 @@
+//! Keeps the deadlines of attempts and nodes, earliest first.
+//!
+//! An entry is never searched for and removed: it grows stale when its node moves on, and is dropped when it
+//! surfaces.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use model::Timestamp;
+
+use crate::phase::NodePhase;
+use crate::state::NodeState;
+use crate::step::NodeIdx;
+
+/// What passes at a deadline; at the same instant the node's goes before the attempt's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Limit {
+    /// The life of the node over all attempts.
+    Active,
+    /// The run of this attempt.
+    Execution {
+        /// Which.
+        attempt: u32,
+    },
+}
+
+/// A deadline; ordered by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Deadline {
+    /// When.
+    pub(crate) at: Timestamp,
+    /// What.
+    pub(crate) limit: Limit,
+    /// Whose.
+    pub(crate) node: NodeIdx,
+}
+
+/// All deadlines of an execution.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Deadlines {
+    heap: BinaryHeap<Reverse<Deadline>>,
+}
+
+impl Deadlines {
+    pub(crate) fn push(&mut self, deadline: Deadline) {
+        self.heap.push(Reverse(deadline));
+    }
+
+    /// The earliest. It is live as long as [`Self::drop_stale`] follows each change.
+    pub(crate) fn earliest(&self) -> Option<Timestamp> {
+        self.heap.peek().map(|Reverse(deadline)| deadline.at)
+    }
+
+    /// Takes the earliest live deadline that has passed.
+    pub(crate) fn pop_due(&mut self, nodes: &[NodeState], now: Timestamp) -> Option<Deadline> {
+        self.drop_stale(nodes);
+        if self.earliest()? > now {
+            return None;
+        }
+        self.heap.pop().map(|Reverse(deadline)| deadline)
+    }
+
+    /// Drops stale deadlines off the top.
+    pub(crate) fn drop_stale(&mut self, nodes: &[NodeState]) {
+        while let Some(Reverse(top)) = self.heap.peek() {
+            if nodes.get(top.node as usize).is_some_and(|node| top.limit.applies_to(node)) {
+                return;
+            }
+            crate::cost::tick();
+            self.heap.pop();
+        }
+    }
+}
+
+impl Limit {
+    /// Whether the node is still in a phase it limits.
+    pub(crate) fn applies_to(self, node: &NodeState) -> bool {
+        match self {
+            Self::Active => node.phase.is_active() || node.phase == NodePhase::RetryableFailure,
+            Self::Execution { attempt } => {
+                node.phase == NodePhase::Running
+                    && node.attempt == attempt
+                    && node.attempt_started_at.is_some()
+            }
+        }
+    }
+}

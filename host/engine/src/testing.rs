@@ -1,0 +1,176 @@
+//! Makes small workflows for tests and plays the shell for them.
+
+use std::sync::Arc;
+
+use model::Timestamp;
+use proto::flyteidl::core;
+use proto::flyteidl::core::execution_error::ErrorKind;
+
+use crate::{Changes, Execution, Graph, NodeIdx, NodeState, Observation, Report, Settings, Step};
+
+/// A task node: its id and the nodes it waits for.
+pub(crate) type TaskNode<'a> = (&'a str, &'a [&'a str]);
+
+pub(crate) fn task_id(name: &str) -> core::Identifier {
+    core::Identifier {
+        project: "p".into(),
+        domain: "d".into(),
+        name: name.into(),
+        version: "v".into(),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn node(id: &str, upstream: &[&str]) -> core::Node {
+    let reference = core::task_node::Reference::ReferenceId(task_id("task"));
+    let target = core::TaskNode { reference: Some(reference), ..Default::default() };
+    core::Node {
+        id: id.into(),
+        upstream_node_ids: upstream.iter().map(|up| (*up).to_owned()).collect(),
+        target: Some(core::node::Target::TaskNode(target)),
+        ..Default::default()
+    }
+}
+
+/// A closure of task nodes between start and end, all of one task.
+pub(crate) fn closure(nodes: Vec<core::Node>) -> core::CompiledWorkflowClosure {
+    let fixed = ["start-node", "end-node"].map(|id| core::Node { id: id.into(), ..Default::default() });
+    let template = core::WorkflowTemplate {
+        metadata: Some(core::WorkflowMetadata::default()),
+        nodes: fixed.into_iter().chain(nodes).collect(),
+        ..Default::default()
+    };
+    let task = core::TaskTemplate {
+        id: Some(task_id("task")),
+        metadata: Some(core::TaskMetadata::default()),
+        ..Default::default()
+    };
+    core::CompiledWorkflowClosure {
+        primary: Some(core::CompiledWorkflow { template: Some(template), connections: None }),
+        tasks: vec![core::CompiledTask { template: Some(task) }],
+        ..Default::default()
+    }
+}
+
+/// The template of a closure, to be changed.
+pub(crate) fn template(closure: &mut core::CompiledWorkflowClosure) -> &mut core::WorkflowTemplate {
+    closure.primary.as_mut().unwrap().template.as_mut().unwrap()
+}
+
+/// The metadata of the closure's only task, to be changed.
+pub(crate) fn task_metadata(closure: &mut core::CompiledWorkflowClosure) -> &mut core::TaskMetadata {
+    closure.tasks[0].template.as_mut().unwrap().metadata.as_mut().unwrap()
+}
+
+pub(crate) fn workflow(nodes: &[TaskNode<'_>]) -> core::CompiledWorkflowClosure {
+    closure(nodes.iter().map(|(id, upstream)| node(id, upstream)).collect())
+}
+
+/// A workflow whose independent nodes run on after a failure.
+pub(crate) fn enduring(nodes: &[TaskNode<'_>]) -> core::CompiledWorkflowClosure {
+    let mut closure = workflow(nodes);
+    let policy = core::workflow_metadata::OnFailurePolicy::FailAfterExecutableNodesComplete;
+    template(&mut closure).metadata.as_mut().unwrap().on_failure = policy as i32;
+    closure
+}
+
+/// An error as a plugin reports it.
+pub(crate) fn boom(kind: ErrorKind) -> core::ExecutionError {
+    core::ExecutionError {
+        code: "Boom".into(),
+        message: "it broke".into(),
+        kind: kind as i32,
+        ..Default::default()
+    }
+}
+
+/// A shell without a store: each call is a second later than the one before.
+pub(crate) struct Driver {
+    pub(crate) run: Execution,
+    pub(crate) now: Timestamp,
+}
+
+impl Driver {
+    pub(crate) fn new(closure: &core::CompiledWorkflowClosure, settings: Settings) -> Self {
+        let graph = Arc::new(Graph::build(closure).unwrap());
+        Self { run: Execution::new(graph, settings, Timestamp(0)), now: Timestamp(0) }
+    }
+
+    /// A started execution without a limit on parallelism.
+    pub(crate) fn started(closure: &core::CompiledWorkflowClosure) -> Self {
+        let mut this = Self::new(closure, Settings { max_parallelism: 0, ..Settings::default() });
+        this.apply(Observation::Start);
+        this
+    }
+
+    pub(crate) fn apply(&mut self, observation: Observation) -> Changes {
+        self.now = self.now.plus(1_000_000);
+        self.run.apply(observation, self.now)
+    }
+
+    pub(crate) fn plan(&mut self) -> Vec<Step> {
+        self.run.plan(self.now)
+    }
+
+    pub(crate) fn idx(&self, id: &str) -> NodeIdx {
+        self.run.graph().idx(id).unwrap()
+    }
+
+    pub(crate) fn state(&self, id: &str) -> &NodeState {
+        self.run.node(self.idx(id))
+    }
+
+    pub(crate) fn resolved(&mut self, id: &str) -> Changes {
+        let node = self.idx(id);
+        self.apply(Observation::InputsResolved { node, result: Ok(format!("in/{id}")) })
+    }
+
+    pub(crate) fn report(&mut self, id: &str, report: Report) -> Changes {
+        let (node, attempt) = (self.idx(id), self.state(id).attempt);
+        self.apply(Observation::TaskReported { node, attempt, report })
+    }
+
+    pub(crate) fn succeeded(&mut self, id: &str) -> Changes {
+        let output_uri = format!("out/{id}");
+        self.report(id, Report::Succeeded { output_uri, deck_uri: String::new() })
+    }
+
+    pub(crate) fn failed(&mut self, id: &str, kind: ErrorKind, recoverable: bool) -> Changes {
+        self.report(id, Report::Failed { error: boom(kind), recoverable, cleanup: false })
+    }
+
+    pub(crate) fn cleaned(&mut self, id: &str) -> Changes {
+        let (node, attempt) = (self.idx(id), self.state(id).attempt);
+        self.apply(Observation::Cleaned { node, attempt })
+    }
+
+    pub(crate) fn abort(&mut self) -> Changes {
+        self.apply(Observation::AbortRequested { cause: "enough".into(), principal: "me".into() })
+    }
+
+    /// Resolves and starts these nodes, which are due, and forgets the steps.
+    pub(crate) fn run_up_to(&mut self, ids: &[&str]) {
+        self.plan();
+        for id in ids {
+            self.resolved(id);
+        }
+        self.plan();
+    }
+
+    /// Lets a node that is due run and succeed.
+    pub(crate) fn pass(&mut self, id: &str) {
+        self.run_up_to(&[id]);
+        self.succeeded(id);
+        self.plan();
+        self.cleaned(id);
+    }
+
+    /// Ids of the nodes whose inputs are to be resolved now; all other steps are forgotten.
+    pub(crate) fn resolving(&mut self) -> Vec<String> {
+        let id = |step: Step| match step {
+            Step::ResolveInputs { node } => Some(self.run.graph().nodes[node as usize].id.to_string()),
+            Step::StartAttempt { .. } | Step::Abort { .. } | Step::Finalize { .. } => None,
+        };
+        self.run.clone().plan(self.now).into_iter().filter_map(id).collect()
+    }
+}

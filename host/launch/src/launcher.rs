@@ -1,0 +1,287 @@
+//! Performs a launch: reads what is needed, decides purely, keeps the inputs, inserts the one row.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, Hash},
+    sync::Arc,
+};
+
+use blob::{Blob, DataReference};
+use model::{EntityId, ExecutionId, NodeExecutionId, Timestamp, layout};
+use prost::Message;
+use proto::flyteidl::{
+    admin::{ExecutionMetadata, ExecutionSpec, Labels, LaunchPlanClosure, LaunchPlanSpec},
+    core::{LiteralMap, ParameterMap},
+};
+use store::{ExecutionKey, ExecutionRow, Store};
+
+use crate::{Config, Error, Parent, Request, Target, concurrency, inputs, place, settings, single_task};
+
+/// Locks that keep two creations of one name from writing the same input objects at once, and two executions of a
+/// limited launch plan from not counting each other. They hold within this process.
+const N_LOCKS: u64 = 64;
+
+/// Starts executions. Cheap to clone.
+#[derive(Clone)]
+pub struct Launcher {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    store: Store,
+    blob: Blob,
+    locks: Vec<tokio::sync::Mutex<()>>,
+    hasher: std::hash::RandomState,
+}
+
+impl fmt::Debug for Launcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Launcher").field("config", &self.inner.config).finish_non_exhaustive()
+    }
+}
+
+/// What the target says about an execution of it.
+struct Plan {
+    /// The workflow that runs.
+    workflow: EntityId,
+    /// The launch plan's spec; none for a single task.
+    spec: Option<LaunchPlanSpec>,
+    expected: ParameterMap,
+    fixed: LiteralMap,
+}
+
+impl Launcher {
+    /// Opens nothing and starts nothing.
+    pub fn new(config: Config, store: Store, blob: Blob) -> Self {
+        let locks = (0..N_LOCKS).map(|_| tokio::sync::Mutex::default()).collect();
+        let hasher = std::hash::RandomState::new();
+        Self { inner: Arc::new(Inner { config, store, blob, locks, hasher }) }
+    }
+
+    /// The settings it was made with.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Starts an execution. On any error nothing is visible of it, and the same request may be sent again.
+    ///
+    /// # Errors
+    /// A request that can't be run, a taken name ([`Error::Exists`]), or a store that does not answer.
+    pub async fn create(&self, request: Request) -> Result<ExecutionId, Error> {
+        let Inner { config, store, .. } = &*self.inner;
+        let project = place::check(config, store, &request.project, &request.domain).await?;
+        let parent = self.parent(&request).await?;
+        let nesting = parent.as_ref().map_or(0, |parent| parent.nesting + 1);
+        if nesting > config.max_nesting {
+            return Err(Error::TooDeep { depth: nesting, allowed: config.max_nesting });
+        }
+        let plan = self.plan(&request.target).await?;
+        let complete = inputs::merge(&request.inputs, &plan.fixed, &plan.expected)
+            .map_err(|errors| Error::Inputs { target: request.target.id().clone(), errors })?;
+        check_size(&complete, config.max_inputs_size.bytes())?;
+
+        let id = ExecutionId::new(&request.project, &request.domain, &self.name(&request));
+        let project_labels: Labels = decode(&project.labels, "labels", &project.id)?;
+        let spec = resolve(&request, &plan, parent.as_ref(), nesting, config, &project_labels)?;
+        let row = row(&request, plan.workflow, parent, nesting, &id, &spec);
+
+        // A limited launch plan starts its executions one by one, so that they are counted right.
+        let limit = plan.spec.as_ref().and_then(concurrency::limit);
+        let _creating = match limit {
+            Some(_) => self.lock(request.target.id()).await,
+            None => self.lock(&id).await,
+        };
+        if let Some(limit) = limit {
+            concurrency::check(store, request.target.id(), limit).await?;
+        }
+        self.insert(row, &request.inputs, &complete).await?;
+        tracing::info!(execution = %id, target = %request.target.id(), "execution created");
+        Ok(id)
+    }
+
+    /// Starts an execution again with the inputs its caller gave.
+    ///
+    /// # Errors
+    /// As [`Launcher::create`], and an unknown original.
+    pub async fn relaunch(
+        &self,
+        original: &ExecutionId,
+        name: String,
+        overwrite_cache: bool,
+        principal: &str,
+    ) -> Result<ExecutionId, Error> {
+        let row = self
+            .inner
+            .store
+            .execution_get(original)
+            .await?
+            .ok_or_else(|| Error::UnknownExecution(original.clone()))?;
+        let mut spec: ExecutionSpec = decode(&row.spec, "spec", original)?;
+        spec.overwrite_cache = overwrite_cache;
+        let bytes = self.inner.blob.get(&DataReference::parse(row.user_inputs_uri.as_str())?).await?;
+        let inputs: LiteralMap = decode(&bytes, "user inputs", original)?;
+        self.create(Request::relaunch(&row, spec, inputs, name, principal)?).await
+    }
+
+    async fn lock(&self, name: &impl Hash) -> tokio::sync::MutexGuard<'_, ()> {
+        let hash = self.inner.hasher.hash_one(name) % N_LOCKS;
+        self.inner.locks[usize::try_from(hash).unwrap_or_default()].lock().await
+    }
+
+    fn name(&self, request: &Request) -> String {
+        request.name.clone().unwrap_or_else(|| model::name::execution_name(&rand::random()))
+    }
+
+    async fn plan(&self, target: &Target) -> Result<Plan, Error> {
+        match target {
+            Target::LaunchPlan(id) => {
+                let row = self.inner.store.launch_plan_get(id).await?;
+                let row = row.ok_or_else(|| Error::NotRegistered(id.clone()))?;
+                let spec: LaunchPlanSpec = decode(&row.spec, "spec", id)?;
+                let closure: LaunchPlanClosure = decode(&row.closure, "closure", id)?;
+                Ok(Plan {
+                    workflow: row.workflow,
+                    expected: closure.expected_inputs.unwrap_or_default(),
+                    fixed: spec.fixed_inputs.clone().unwrap_or_default(),
+                    spec: Some(spec),
+                })
+            }
+            Target::Task(id) => {
+                let interface = single_task::prepare(&self.inner.store, id).await?;
+                Ok(Plan {
+                    workflow: single_task::workflow_id(id),
+                    spec: None,
+                    expected: inputs::all_required(&interface.inputs.unwrap_or_default()),
+                    fixed: LiteralMap::default(),
+                })
+            }
+        }
+    }
+
+    /// The parent, as the caller knows it or as the request names it.
+    async fn parent(&self, request: &Request) -> Result<Option<Parent>, Error> {
+        const FIELD: &str = "spec.metadata.parent_node_execution";
+        let named = request.spec.metadata.as_ref().and_then(|m| m.parent_node_execution.as_ref());
+        let (None, Some(named)) = (&request.parent, named) else {
+            return Ok(request.parent.clone());
+        };
+        let execution = named.execution_id.as_ref().ok_or(Error::Missing(FIELD))?;
+        let execution =
+            ExecutionId::from_proto(execution).map_err(|source| Error::Id { field: FIELD, source })?;
+        let store = &self.inner.store;
+        let row = store.execution_get(&execution).await?;
+        let row = row.ok_or_else(|| Error::UnknownExecution(execution.clone()))?;
+        if store.node_execution_get(row.key, &named.node_id).await?.is_none() {
+            return Err(Error::UnknownNode { execution, node: named.node_id.clone() });
+        }
+        let node = NodeExecutionId { execution, node: named.node_id.as_str().into() };
+        Ok(Some(Parent { execution: row.key, node, nesting: row.nesting }))
+    }
+
+    /// Writes the objects, then the row. A name that is taken is found before its objects would be touched.
+    async fn insert(&self, mut row: ExecutionRow, given: &LiteralMap, complete: &LiteralMap) -> Result<(), Error> {
+        let Inner { store, blob, .. } = &*self.inner;
+        if store.execution_get(&row.id).await?.is_some() {
+            return Err(Error::Exists(row.id));
+        }
+        let root = blob.metadata_root();
+        let given_at = root.join(&layout::user_inputs(&row.id));
+        let complete_at = root.join(&layout::workflow_inputs(&row.id));
+        tokio::try_join!(
+            blob.put(&given_at, given.encode_to_vec().into()),
+            blob.put(&complete_at, complete.encode_to_vec().into()),
+        )?;
+        row.user_inputs_uri = given_at.as_str().to_owned();
+        row.inputs_uri = complete_at.as_str().to_owned();
+        match store.execution_insert(&row).await {
+            Ok(_key) => Ok(()),
+            Err(store::Error::Exists { .. }) => Err(Error::Exists(row.id)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn check_size(complete: &LiteralMap, allowed: u64) -> Result<(), Error> {
+    match complete.encoded_len() {
+        actual if actual as u64 > allowed => Err(Error::InputsTooLarge { actual, allowed }),
+        _ => Ok(()),
+    }
+}
+
+fn resolve(
+    request: &Request,
+    plan: &Plan,
+    parent: Option<&Parent>,
+    nesting: i32,
+    config: &Config,
+    project_labels: &Labels,
+) -> Result<ExecutionSpec, Error> {
+    settings::check(&request.spec, config)?;
+    let mut spec = settings::resolve(
+        request.spec.clone(),
+        &request.target,
+        plan.spec.as_ref(),
+        config,
+        &project_labels.values,
+    );
+    let place = (request.project.as_str(), request.domain.as_str());
+    let metadata = settings::metadata(spec.metadata.take(), &request.principal, &config.cluster, place);
+    spec.metadata = Some(ExecutionMetadata {
+        mode: request.mode as i32,
+        nesting: nesting.unsigned_abs(),
+        parent_node_execution: parent.map(|parent| parent.node.to_proto()),
+        ..metadata
+    });
+    Ok(spec)
+}
+
+fn row(
+    request: &Request,
+    workflow: EntityId,
+    parent: Option<Parent>,
+    nesting: i32,
+    id: &ExecutionId,
+    spec: &ExecutionSpec,
+) -> ExecutionRow {
+    let now = Timestamp::now();
+    let (launch_plan, task) = match &request.target {
+        Target::LaunchPlan(id) => (Some(id.clone()), None),
+        Target::Task(id) => (None, Some(id.clone())),
+    };
+    let metadata = spec.metadata.as_ref();
+    let system = metadata.and_then(|metadata| metadata.system_metadata.as_ref());
+    ExecutionRow {
+        key: ExecutionKey(0),
+        id: id.clone(),
+        launch_plan,
+        task,
+        workflow,
+        phase: 0,
+        mode: request.mode as i32,
+        principal: request.principal.clone(),
+        cluster: system.map(|system| system.execution_cluster.clone()).unwrap_or_default(),
+        nesting,
+        source: request.source.clone(),
+        parent_node: parent.map(|parent| (parent.execution, parent.node.node.to_string())),
+        spec: spec.encode_to_vec(),
+        inputs_uri: String::new(),
+        user_inputs_uri: String::new(),
+        outputs_uri: String::new(),
+        error: Vec::new(),
+        error_kind: String::new(),
+        error_code: String::new(),
+        abort_cause: String::new(),
+        aborted_by: None,
+        state: 0,
+        created_at: now,
+        updated_at: now,
+        started_at: None,
+        duration: None,
+        live: true,
+    }
+}
+
+fn decode<M: Message + Default>(bytes: &[u8], what: &'static str, id: &impl fmt::Display) -> Result<M, Error> {
+    M::decode(bytes).map_err(|source| Error::Decode { what, id: id.to_string(), source })
+}

@@ -1,0 +1,323 @@
+//! Starts executions on a real store and a real object directory, and looks at what is left behind.
+
+use std::collections::BTreeMap;
+
+use blob::{Blob, DataReference};
+use launch::{Config, Error, Launcher, Parent, Request, single_task_workflow_id};
+use model::{EntityId, EntityKind, ExecutionId, NodeExecutionId, Timestamp, layout};
+use prost::Message;
+use proto::flyteidl::admin::{WorkflowClosure, *};
+use proto::flyteidl::core::*;
+use store::{EntityRow, ExecutionRow, LaunchPlanRow, ListQuery, ProjectRow, Store};
+use tempfile::TempDir;
+
+struct World {
+    store: Store,
+    blob: Blob,
+    launcher: Launcher,
+    _dir: TempDir,
+}
+
+async fn world() -> World {
+    world_with(Config::default()).await
+}
+
+async fn world_with(config: Config) -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&store::Config::sqlite(dir.path().join("pinion.db"))).await.unwrap();
+    let blob = Blob::new(blob::Config::local(dir.path().join("objects"))).unwrap();
+    let launcher = Launcher::new(config, store.clone(), blob.clone());
+    let world = World { store, blob, launcher, _dir: dir };
+    world.project("p", 0).await;
+    world.task().await;
+    world.plan("lp", LaunchPlanSpec::default()).await;
+    world
+}
+
+fn entity(kind: EntityKind, name: &str) -> EntityId {
+    EntityId {
+        kind,
+        project: "p".to_owned(),
+        domain: "development".to_owned(),
+        name: name.to_owned(),
+        version: "v1".to_owned(),
+    }
+}
+
+fn interface() -> TypedInterface {
+    let integer = LiteralType {
+        r#type: Some(literal_type::Type::Simple(SimpleType::Integer as i32)),
+        ..LiteralType::default()
+    };
+    let variable = Variable { r#type: Some(integer), ..Variable::default() };
+    let inputs = VariableMap { variables: BTreeMap::from([("a".to_owned(), variable)]) };
+    TypedInterface { inputs: Some(inputs), outputs: None }
+}
+
+fn integer(value: i64) -> Literal {
+    let primitive = Primitive { value: Some(primitive::Value::Integer(value)) };
+    let scalar = Scalar { value: Some(scalar::Value::Primitive(primitive)) };
+    Literal { value: Some(literal::Value::Scalar(Box::new(scalar))), ..Literal::default() }
+}
+
+fn inputs(value: i64) -> LiteralMap {
+    LiteralMap { literals: BTreeMap::from([("a".to_owned(), integer(value))]) }
+}
+
+fn request(name: &str, target: &EntityId, inputs: LiteralMap) -> Request {
+    let proto = ExecutionCreateRequest {
+        project: "p".to_owned(),
+        domain: "development".to_owned(),
+        name: name.to_owned(),
+        spec: Some(ExecutionSpec { launch_plan: Some(target.to_proto()), ..ExecutionSpec::default() }),
+        inputs: Some(inputs),
+        ..ExecutionCreateRequest::default()
+    };
+    Request::from_proto(proto, "me").unwrap()
+}
+
+impl World {
+    async fn project(&self, id: &str, state: i32) {
+        let row = ProjectRow {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            description: String::new(),
+            labels: Vec::new(),
+            state,
+            created_at: Timestamp::now(),
+        };
+        self.store.project_insert(&row).await.unwrap();
+    }
+
+    async fn task(&self) {
+        let id = entity(EntityKind::Task, "my.task");
+        let template = TaskTemplate {
+            id: Some(id.to_proto()),
+            r#type: "python-task".to_owned(),
+            metadata: Some(TaskMetadata::default()),
+            interface: Some(interface()),
+            ..TaskTemplate::default()
+        };
+        let compiled_task = Some(CompiledTask { template: Some(template) });
+        let closure = TaskClosure { compiled_task, created_at: None };
+        let row = EntityRow {
+            id,
+            digest: vec![1],
+            task_type: "python-task".to_owned(),
+            short_description: String::new(),
+            closure: closure.encode_to_vec(),
+            interface: interface().encode_to_vec(),
+            created_at: Timestamp::now(),
+        };
+        self.store.entity_insert(&row, None).await.unwrap();
+    }
+
+    async fn plan(&self, name: &str, spec: LaunchPlanSpec) {
+        let inputs = interface().inputs.unwrap();
+        let expected_inputs = Some(launch::inputs::all_required(&inputs));
+        let closure = LaunchPlanClosure { expected_inputs, ..LaunchPlanClosure::default() };
+        let row = LaunchPlanRow {
+            id: entity(EntityKind::LaunchPlan, name),
+            workflow: entity(EntityKind::Workflow, "wf"),
+            digest: vec![1],
+            spec: spec.encode_to_vec(),
+            closure: closure.encode_to_vec(),
+            state: 0,
+            schedule_type: "NONE".to_owned(),
+            created_at: Timestamp::now(),
+            updated_at: Timestamp::now(),
+        };
+        self.store.launch_plan_insert(&row).await.unwrap();
+    }
+
+    async fn create(&self, name: &str, value: i64) -> Result<ExecutionId, Error> {
+        self.launcher.create(request(name, &entity(EntityKind::LaunchPlan, "lp"), inputs(value))).await
+    }
+
+    async fn row(&self, id: &ExecutionId) -> ExecutionRow {
+        self.store.execution_get(id).await.unwrap().unwrap()
+    }
+
+    async fn n_rows(&self) -> usize {
+        self.store.execution_list("", "", &ListQuery::default()).await.unwrap().len()
+    }
+
+    async fn literals(&self, uri: &str) -> LiteralMap {
+        let bytes = self.blob.get(&DataReference::parse(uri).unwrap()).await.unwrap();
+        LiteralMap::decode(bytes).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn one_row_and_both_inputs_are_left() {
+    let world = world().await;
+    let id = world.create("", 1).await.unwrap();
+    assert!(id.name.len() == 20 && id.name.chars().all(char::is_alphanumeric), "{id}");
+    let row = world.row(&id).await;
+    let root = world.blob.metadata_root();
+    assert_eq!(row.inputs_uri, root.join(&layout::workflow_inputs(&id)).as_str());
+    assert_eq!(row.user_inputs_uri, root.join(&layout::user_inputs(&id)).as_str());
+    assert_eq!(world.literals(&row.inputs_uri).await, inputs(1));
+    assert_eq!(world.literals(&row.user_inputs_uri).await, inputs(1));
+    assert_eq!(row.launch_plan, Some(entity(EntityKind::LaunchPlan, "lp")));
+    assert_eq!((row.task, row.workflow), (None, entity(EntityKind::Workflow, "wf")));
+    assert_eq!((row.phase, row.principal.as_str(), row.live), (0, "me", true));
+    assert!(row.created_at == row.updated_at && row.created_at > Timestamp(0));
+}
+
+#[tokio::test]
+async fn taken_name_leaves_the_first_inputs_alone() {
+    let world = world().await;
+    let id = world.create("mine", 1).await.unwrap();
+    let again = world.create("Mine", 2).await;
+    assert!(matches!(again, Err(Error::Exists(found)) if found == id));
+    assert_eq!(world.literals(&world.row(&id).await.inputs_uri).await, inputs(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn racing_creations_of_one_name_give_one_execution() {
+    let world = world().await;
+    let tries = (0..16).map(|value| {
+        let launcher = world.launcher.clone();
+        tokio::spawn(async move {
+            let plan = entity(EntityKind::LaunchPlan, "lp");
+            launcher.create(request("race", &plan, inputs(value))).await.map(|_| value)
+        })
+    });
+    let mut won = Vec::new();
+    for one in tries.collect::<Vec<_>>() {
+        match one.await.unwrap() {
+            Ok(value) => won.push(value),
+            Err(error) => assert!(matches!(error, Error::Exists(_)), "{error}"),
+        }
+    }
+    assert_eq!(won.len(), 1);
+    let row = world.row(&ExecutionId::new("p", "development", "race")).await;
+    assert_eq!(world.literals(&row.inputs_uri).await, inputs(won[0]));
+}
+
+#[tokio::test]
+async fn refusals_leave_no_row() {
+    let world = world().await;
+    world.project("old", 1).await;
+    let plan = entity(EntityKind::LaunchPlan, "lp");
+    let base = || request("", &plan, inputs(1));
+    let mut unlabelled = base();
+    unlabelled.spec.labels =
+        Some(Labels { values: BTreeMap::from([("a b".to_owned(), String::new())]) });
+    let missing = request("", &plan, LiteralMap::default());
+    let nowhere = request("", &entity(EntityKind::LaunchPlan, "none"), inputs(1));
+    let no_task = request("", &entity(EntityKind::Task, "none"), inputs(1));
+    for (request, want) in [
+        (Request { project: "none".to_owned(), ..base() }, "project `none` is unknown"),
+        (Request { project: "old".to_owned(), ..base() }, "project `old` is not active"),
+        (Request { domain: "none".to_owned(), ..base() }, "domain `none` is unknown"),
+        (unlabelled, "invalid spec.labels"),
+        (missing, "required input `a` of type integer is missing"),
+        (nowhere, "launch plan p:development:none@v1 is not registered"),
+        (no_task, "task p:development:none@v1 is not registered"),
+    ] {
+        let error = world.launcher.create(request).await.unwrap_err().to_string();
+        assert!(error.contains(want), "{error}");
+    }
+    assert_eq!(world.n_rows().await, 0);
+}
+
+#[tokio::test]
+async fn large_inputs_say_actual_and_allowed() {
+    let config = Config { max_inputs_size: config::Size::from_bytes(4), ..Config::default() };
+    let world = world_with(config).await;
+    let error = world.create("", 1_000_000).await.unwrap_err();
+    assert!(matches!(error, Error::InputsTooLarge { allowed: 4, actual } if actual > 4), "{error}");
+}
+
+#[tokio::test]
+async fn single_task_registers_its_workflow_once() {
+    let world = world().await;
+    let task = entity(EntityKind::Task, "my.task");
+    let first = world.launcher.create(request("", &task, inputs(1))).await.unwrap();
+    let second = world.launcher.create(request("", &task, inputs(2))).await.unwrap();
+    let row = world.row(&first).await;
+    assert_eq!((row.task.as_ref(), row.launch_plan.as_ref()), (Some(&task), None));
+    assert_eq!(row.workflow, single_task_workflow_id(&task));
+    assert_eq!(row.workflow.name, ".flytegen.my.task");
+    assert_eq!(world.row(&second).await.workflow, row.workflow);
+
+    let workflow = world.store.entity_get(&row.workflow).await.unwrap().unwrap();
+    let closure = WorkflowClosure::decode(workflow.closure.as_slice()).unwrap();
+    let template = closure.compiled_workflow.unwrap().primary.unwrap().template.unwrap();
+    assert_eq!(template.id, Some(row.workflow.to_proto()));
+    let ids: Vec<_> = template.nodes.iter().map(|node| node.id.as_str()).collect();
+    assert_eq!(ids, ["start-node", "end-node", "mytask"]);
+    let retries = template.nodes[2].metadata.as_ref().unwrap().retries.unwrap().retries;
+    assert_eq!(retries, 3);
+
+    let plan = EntityId { kind: EntityKind::LaunchPlan, ..row.workflow.clone() };
+    assert!(world.store.launch_plan_get(&plan).await.unwrap().is_some());
+    for kind in [2, 3] {
+        let named = world.store.named_entity_get(kind, "p", "development", ".flytegen.my.task").await;
+        assert_eq!(named.unwrap().unwrap().state, NamedEntityState::SystemGenerated as i32);
+    }
+    let spec = ExecutionSpec::decode(row.spec.as_slice()).unwrap();
+    assert_eq!(spec.launch_plan.unwrap().resource_type, ResourceType::Task as i32);
+}
+
+#[tokio::test]
+async fn relaunch_repeats_what_the_caller_gave() {
+    let world = world().await;
+    let first = world.create("first", 5).await.unwrap();
+    let again = world.launcher.relaunch(&first, "again".to_owned(), true, "you").await.unwrap();
+    let row = world.row(&again).await;
+    assert_eq!(row.mode, execution_metadata::ExecutionMode::Relaunch as i32);
+    assert_eq!(row.source, Some(first.clone()));
+    assert_eq!(row.principal, "you");
+    let spec = ExecutionSpec::decode(row.spec.as_slice()).unwrap();
+    assert!(spec.overwrite_cache);
+    assert_eq!(spec.metadata.unwrap().reference_execution, Some(first.to_proto()));
+    assert_eq!(world.literals(&row.user_inputs_uri).await, inputs(5));
+    let nobody = ExecutionId::new("p", "development", "nobody");
+    let error = world.launcher.relaunch(&nobody, String::new(), false, "").await.unwrap_err();
+    assert!(matches!(error, Error::UnknownExecution(_)));
+}
+
+#[tokio::test]
+async fn child_knows_its_parent_and_depth() {
+    let world = world_with(Config { max_nesting: 1, ..Config::default() }).await;
+    let id = world.create("parent", 1).await.unwrap();
+    let parent = world.row(&id).await;
+    let node = NodeExecutionId { execution: id.clone(), node: "n0".into() };
+    let child = |nesting| {
+        let parent = Parent { execution: parent.key, node: node.clone(), nesting };
+        let plan = entity(EntityKind::LaunchPlan, "lp");
+        Request::child(parent, &ExecutionSpec::default(), plan, format!("child{nesting}"), inputs(1)).unwrap()
+    };
+    let row = world.row(&world.launcher.create(child(0)).await.unwrap()).await;
+    assert_eq!(row.nesting, 1);
+    assert_eq!(row.parent_node, Some((parent.key, "n0".to_owned())));
+    let metadata = ExecutionSpec::decode(row.spec.as_slice()).unwrap().metadata.unwrap();
+    assert_eq!(metadata.nesting, 1);
+    assert_eq!(metadata.mode, execution_metadata::ExecutionMode::ChildWorkflow as i32);
+    assert_eq!(metadata.parent_node_execution, Some(node.to_proto()));
+    let too_deep = world.launcher.create(child(1)).await.unwrap_err();
+    assert!(matches!(too_deep, Error::TooDeep { depth: 2, allowed: 1 }), "{too_deep}");
+}
+
+#[tokio::test]
+async fn concurrency_policy_counts_open_executions() {
+    let world = world().await;
+    let policy = Some(ConcurrencyPolicy { max: 2, behavior: ConcurrencyLimitBehavior::Skip as i32 });
+    world.plan("limited", LaunchPlanSpec { concurrency_policy: policy, ..LaunchPlanSpec::default() }).await;
+    let plan = entity(EntityKind::LaunchPlan, "limited");
+    let tries = (0..5).map(|_| {
+        let (launcher, plan) = (world.launcher.clone(), plan.clone());
+        tokio::spawn(async move { launcher.create(request("", &plan, inputs(1))).await.is_ok() })
+    });
+    let mut n_started = 0;
+    for one in tries.collect::<Vec<_>>() {
+        n_started += usize::from(one.await.unwrap());
+    }
+    assert_eq!(n_started, 2);
+    let error = world.launcher.create(request("", &plan, inputs(1))).await.unwrap_err();
+    assert!(matches!(error, Error::AtLimit { limit: 2, .. }), "{error}");
+    assert!(world.create("", 1).await.is_ok());
+}

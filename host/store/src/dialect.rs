@@ -1,0 +1,166 @@
+//! Hides which database is spoken to: a transaction, and the few words in which the dialects differ.
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{PgConnection, Postgres, Transaction};
+
+use crate::record::Record;
+use crate::sql::{Arg, Sql, Type};
+use crate::{Error, Result, Wake};
+
+/// Which database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// Most rows in one `values` list of SQLite.
+const MAX_ROWS: usize = 64;
+
+impl Dialect {
+    /// Ends a `select` whose rows nobody else may change or lock until the transaction ends.
+    pub(crate) fn for_update(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " for update",
+        }
+    }
+
+    /// Like [`Self::for_update`], but leaves out rows that somebody else has locked.
+    pub(crate) fn for_update_skip_locked(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " for update skip locked",
+        }
+    }
+
+    /// Ends a `select` whose rows nobody may change until the transaction ends.
+    pub(crate) fn for_share(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " for share",
+        }
+    }
+
+    /// Splits rows into pieces for one statement each. On SQLite their sizes are powers of two, so that few
+    /// texts are prepared and all of them stay in the statement cache.
+    pub(crate) fn chunk(self, rows: usize) -> usize {
+        match self {
+            Self::Sqlite => MAX_ROWS.min(1 << rows.max(1).ilog2()),
+            Self::Postgres => rows,
+        }
+    }
+
+    /// Appends a table expression of these rows and binds them. On SQLite it holds anonymous placeholders, so
+    /// it must be the only part of a statement that has placeholders.
+    pub(crate) fn push_rows(
+        self,
+        sql: &mut Sql,
+        types: &[Type],
+        rows: impl ExactSizeIterator<Item = Vec<Arg>>,
+    ) {
+        match self {
+            Self::Sqlite => {
+                sql.push("values ").push_anonymous_rows(rows.len(), types.len());
+                rows.for_each(|row| sql.bind_all(row));
+            }
+            Self::Postgres => {
+                let arrays = transpose(types, rows);
+                sql.push("select * from unnest(");
+                for (n, (array, ty)) in arrays.into_iter().zip(types).enumerate() {
+                    sql.push(if n > 0 { ", " } else { "" }).push_arg(array).push(match ty {
+                        Type::Int => "::bigint[]",
+                        Type::Text => "::text[]",
+                        Type::Blob => "::bytea[]",
+                    });
+                }
+                sql.push(")");
+            }
+        }
+    }
+}
+
+fn transpose(types: &[Type], rows: impl ExactSizeIterator<Item = Vec<Arg>>) -> Vec<Arg> {
+    let n_rows = rows.len();
+    let mut columns: Vec<Arg> = types
+        .iter()
+        .map(|ty| match ty {
+            Type::Int => Arg::Ints(Vec::with_capacity(n_rows)),
+            Type::Text => Arg::Texts(Vec::with_capacity(n_rows)),
+            Type::Blob => Arg::Blobs(Vec::with_capacity(n_rows)),
+        })
+        .collect();
+    for row in rows {
+        for (column, cell) in columns.iter_mut().zip(row) {
+            match (column, cell) {
+                (Arg::Ints(column), Arg::Int(value)) => column.push(value),
+                (Arg::Texts(column), Arg::Text(value)) => column.push(value),
+                (Arg::Blobs(column), Arg::Blob(value)) => column.push(value),
+                (column, cell) => unreachable!("invariant: {cell:?} fits its column, not {column:?}"),
+            }
+        }
+    }
+    columns
+}
+
+/// The connection of a transaction.
+pub(crate) enum Conn {
+    Sqlite(SqliteConnection),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+/// A transaction that is under way, and the wake-ups to send once it is committed.
+pub(crate) struct Tx {
+    pub(crate) conn: Conn,
+    pub(crate) wakes: Vec<Wake>,
+}
+
+impl Tx {
+    pub(crate) fn dialect(&self) -> Dialect {
+        match self.conn {
+            Conn::Sqlite(_) => Dialect::Sqlite,
+            Conn::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// Runs a statement and returns how many rows it changed.
+    pub(crate) async fn execute(&mut self, sql: Sql) -> Result<u64> {
+        match &mut self.conn {
+            Conn::Sqlite(conn) => {
+                let (text, args) = sql.into_sqlite()?;
+                let done = sqlx::query_with(text, args).execute(conn).await.map_err(Error::from)?;
+                Ok(done.rows_affected())
+            }
+            Conn::Postgres(conn) => {
+                let (text, args) = sql.into_postgres()?;
+                let done = sqlx::query_with(text, args).execute(&mut **conn).await.map_err(Error::from)?;
+                Ok(done.rows_affected())
+            }
+        }
+    }
+
+    /// Runs a statement and returns its rows.
+    pub(crate) async fn fetch(&mut self, sql: Sql) -> Result<Vec<Record>> {
+        match &mut self.conn {
+            Conn::Sqlite(conn) => fetch_sqlite(conn, sql).await,
+            Conn::Postgres(conn) => fetch_postgres(conn, sql).await,
+        }
+    }
+
+    /// Runs a statement and returns its first row.
+    pub(crate) async fn fetch_optional(&mut self, sql: Sql) -> Result<Option<Record>> {
+        Ok(self.fetch(sql).await?.into_iter().next())
+    }
+}
+
+pub(crate) async fn fetch_sqlite(conn: &mut SqliteConnection, sql: Sql) -> Result<Vec<Record>> {
+    let (text, args) = sql.into_sqlite()?;
+    let rows = sqlx::query_with(text, args).fetch_all(conn).await.map_err(Error::from)?;
+    Ok(rows.into_iter().map(Record::Sqlite).collect())
+}
+
+pub(crate) async fn fetch_postgres(conn: &mut PgConnection, sql: Sql) -> Result<Vec<Record>> {
+    let (text, args) = sql.into_postgres()?;
+    let rows = sqlx::query_with(text, args).fetch_all(conn).await.map_err(Error::from)?;
+    Ok(rows.into_iter().map(Record::Postgres).collect())
+}

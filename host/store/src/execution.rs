@@ -1,0 +1,344 @@
+//! Stores executions: the side of clients, who read, abort and archive them.
+
+use model::{EntityKind, ExecutionId, Timestamp};
+use proto::flyteidl::{admin, core};
+
+use crate::listing::{Column, Join, Listing, Order};
+use crate::record::Record;
+use crate::sql::Sql;
+use crate::{Error, ExecutionKey, ExecutionRow, ListQuery, Result, Store, Wake, entity, launch_plan};
+
+/// What became of a request to abort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AbortOutcome {
+    /// There is no such execution.
+    NotFound,
+    /// It had ended before, in this `core.WorkflowExecution.Phase`.
+    AlreadyTerminal(i32),
+    /// The intent is stored; the owner converges on it.
+    Requested,
+}
+
+/// Columns of executions that clients may name.
+pub(crate) const COLUMNS: &[Column] = &[
+    Column::text("execution_project", "@.project"),
+    Column::text("execution_domain", "@.domain"),
+    Column::text("execution_name", "@.name"),
+    Column::text("project", "@.project"),
+    Column::text("domain", "@.domain"),
+    Column::text("name", "@.name"),
+    Column::enumeration("phase", "@.phase", |n| {
+        core::workflow_execution::Phase::try_from(n).ok().map(|phase| phase.as_str_name())
+    }),
+    Column::time("created_at", "@.created_at"),
+    Column::time("execution_created_at", "@.created_at"),
+    Column::time("updated_at", "@.updated_at"),
+    Column::time("execution_updated_at", "@.updated_at"),
+    Column::time("started_at", "@.started_at").nullable(),
+    Column::duration("duration", "@.duration"),
+    Column::text("abort_cause", "@.abort_cause"),
+    Column::int("mode", "@.mode"),
+    Column::text("cluster", "@.cluster"),
+    Column::text("error_kind", "@.error_kind"),
+    Column::text("error_code", "@.error_code"),
+    Column::text("user", "@.principal"),
+    Column::enumeration("state", "@.state", |n| {
+        admin::ExecutionState::try_from(n).ok().map(|state| state.as_str_name())
+    }),
+    Column::text("launch_entity", "case when @.task_name is null then 'launch_plan' else 'task' end"),
+    Column::int(
+        "launch_plan_id",
+        "(select x.id from launch_plan x where x.project = @.launch_plan_project \
+         and x.domain = @.launch_plan_domain and x.name = @.launch_plan_name \
+         and x.version = @.launch_plan_version)",
+    )
+    .nullable(),
+    Column::int(
+        "workflow_id",
+        "(select x.id from entity x where x.kind = 2 and x.project = @.workflow_project \
+         and x.domain = @.workflow_domain and x.name = @.workflow_name and x.version = @.workflow_version)",
+    )
+    .nullable(),
+    Column::int(
+        "task_id",
+        "(select x.id from entity x where x.kind = 1 and x.project = @.task_project \
+         and x.domain = @.task_domain and x.name = @.task_name and x.version = @.task_version)",
+    )
+    .nullable(),
+    Column::int(
+        "source_execution_id",
+        "(select x.id from execution x where x.project = @.source_project \
+         and x.domain = @.source_domain and x.name = @.source_name)",
+    )
+    .nullable(),
+    Column::int("parent_node_execution_id", "@.parent_id").nullable(),
+];
+
+const JOINS: &[Join] = &[
+    Join {
+        names: &["launch_plan"],
+        own: &[
+            Column::text("project", "@.launch_plan_project"),
+            Column::text("domain", "@.launch_plan_domain"),
+            Column::text("name", "@.launch_plan_name"),
+            Column::text("version", "@.launch_plan_version"),
+        ],
+        link: "select 1 from launch_plan j where j.project = @.launch_plan_project \
+               and j.domain = @.launch_plan_domain and j.name = @.launch_plan_name \
+               and j.version = @.launch_plan_version",
+        columns: launch_plan::COLUMNS,
+    },
+    Join {
+        names: &["workflow"],
+        own: &[
+            Column::text("project", "@.workflow_project"),
+            Column::text("domain", "@.workflow_domain"),
+            Column::text("name", "@.workflow_name"),
+            Column::text("version", "@.workflow_version"),
+        ],
+        link: "select 1 from entity j where j.kind = 2 and j.project = @.workflow_project \
+               and j.domain = @.workflow_domain and j.name = @.workflow_name \
+               and j.version = @.workflow_version",
+        columns: entity::COLUMNS,
+    },
+    Join {
+        names: &["task"],
+        own: &[
+            Column::text("project", "@.task_project"),
+            Column::text("domain", "@.task_domain"),
+            Column::text("name", "@.task_name"),
+            Column::text("version", "@.task_version"),
+        ],
+        link: "select 1 from entity j where j.kind = 1 and j.project = @.task_project \
+               and j.domain = @.task_domain and j.name = @.task_name and j.version = @.task_version",
+        columns: entity::COLUMNS,
+    },
+    Join {
+        names: &["execution_tag", "admin_tag"],
+        own: &[
+            Column::text("execution_project", "@.project"),
+            Column::text("execution_domain", "@.domain"),
+            Column::text("execution_name", "@.name"),
+        ],
+        link: "select 1 from execution_tag j where j.execution_id = @.id",
+        columns: &[
+            Column::text("key", "@.key"),
+            Column::text("name", "@.key"),
+            Column::text("value", "@.value"),
+        ],
+    },
+];
+
+const LISTING: Listing = Listing {
+    names: &["execution"],
+    alias: "e",
+    columns: COLUMNS,
+    joins: JOINS,
+    order: Order { column: "@.created_at", ascending: false },
+    tiebreak: "@.id",
+};
+
+/// The columns that [`read`] reads, in its order.
+const READ: &[&str] = &[
+    "id",
+    "project",
+    "domain",
+    "name",
+    "launch_plan_project",
+    "launch_plan_domain",
+    "launch_plan_name",
+    "launch_plan_version",
+    "task_project",
+    "task_domain",
+    "task_name",
+    "task_version",
+    "workflow_project",
+    "workflow_domain",
+    "workflow_name",
+    "workflow_version",
+    "phase",
+    "mode",
+    "principal",
+    "cluster",
+    "nesting",
+    "source_project",
+    "source_domain",
+    "source_name",
+    "parent_id",
+    "parent_node",
+    "inputs_uri",
+    "user_inputs_uri",
+    "outputs_uri",
+    "error_kind",
+    "error_code",
+    "abort_cause",
+    "aborted_by",
+    "state",
+    "created_at",
+    "updated_at",
+    "started_at",
+    "duration",
+    "live",
+    "error",
+    "spec",
+];
+
+/// A `select` of executions as `e` that ends with `where`.
+fn select() -> Sql {
+    let mut sql = Sql::new("select ");
+    sql.push_list("e.", READ.iter().copied()).push(" from execution e where ");
+    sql
+}
+
+/// Appends the columns of a changed row that [`read`] reads.
+pub(crate) fn push_returning(sql: &mut Sql) {
+    sql.push(" returning ").push_list("", READ.iter().copied());
+}
+
+pub(crate) fn read(record: &Record) -> Result<ExecutionRow> {
+    let mut c = record.cursor();
+    Ok(ExecutionRow {
+        key: c.key()?,
+        id: c.execution_id()?,
+        launch_plan: c.opt_entity_id(EntityKind::LaunchPlan)?,
+        task: c.opt_entity_id(EntityKind::Task)?,
+        workflow: c.entity_id(EntityKind::Workflow)?,
+        phase: c.i32()?,
+        mode: c.i32()?,
+        principal: c.text()?,
+        cluster: c.text()?,
+        nesting: c.i32()?,
+        source: c.opt_execution_id()?,
+        parent_node: match (c.opt_i64()?, c.opt_text()?) {
+            (Some(key), Some(node)) => Some((ExecutionKey(key), node)),
+            _ => None,
+        },
+        inputs_uri: c.text()?,
+        user_inputs_uri: c.text()?,
+        outputs_uri: c.text()?,
+        error_kind: c.text()?,
+        error_code: c.text()?,
+        abort_cause: c.text()?,
+        aborted_by: c.opt_text()?,
+        state: c.i32()?,
+        created_at: c.time()?,
+        updated_at: c.time()?,
+        started_at: c.opt_time()?,
+        duration: c.opt_i64()?,
+        live: c.bool()?,
+        error: c.blob()?,
+        spec: c.blob()?,
+    })
+}
+
+fn push_id(sql: &mut Sql, id: &ExecutionId) {
+    sql.push("project = ").push_arg(&*id.project).push(" and domain = ").push_arg(&*id.domain);
+    sql.push(" and name = ").push_arg(&*id.name);
+}
+
+/// Whether an execution in this `core.WorkflowExecution.Phase` has ended.
+pub(crate) fn is_terminal(phase: i32) -> bool {
+    use core::workflow_execution::Phase;
+    matches!(Phase::try_from(phase), Ok(Phase::Succeeded | Phase::Failed | Phase::Aborted | Phase::TimedOut))
+}
+
+impl Store {
+    /// Reads an execution by its name.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn execution_get(&self, id: &ExecutionId) -> Result<Option<ExecutionRow>> {
+        let mut sql = select();
+        push_id(&mut sql, id);
+        self.fetch_optional(sql).await?.as_ref().map(read).transpose()
+    }
+
+    /// Reads an execution by its key.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn execution_get_by_key(&self, key: ExecutionKey) -> Result<Option<ExecutionRow>> {
+        let mut sql = select();
+        sql.push("e.id = ").push_arg(key);
+        self.fetch_optional(sql).await?.as_ref().map(read).transpose()
+    }
+
+    /// Lists executions of a project and domain; empty texts cover all. Archived executions are left out unless a
+    /// filter is on `state`.
+    ///
+    /// # Errors
+    /// An unknown filter or sort key, or the database.
+    pub async fn execution_list(
+        &self,
+        project: &str,
+        domain: &str,
+        query: &ListQuery,
+    ) -> Result<Vec<ExecutionRow>> {
+        let mut sql = select();
+        sql.push(if LISTING.filters_on(query, "state") { "true" } else { "e.state = 0" });
+        for (column, value) in [(" and e.project = ", project), (" and e.domain = ", domain)] {
+            if !value.is_empty() {
+                sql.push(column).push_arg(value);
+            }
+        }
+        LISTING.push(&mut sql, self.dialect(), query)?;
+        self.fetch(sql).await?.iter().map(read).collect()
+    }
+
+    /// Stores the wish to abort an execution and wakes its owner. The first request's cause and principal stay.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn execution_request_abort(
+        &self,
+        id: &ExecutionId,
+        cause: &str,
+        principal: &str,
+        now: Timestamp,
+    ) -> Result<AbortOutcome> {
+        let mut find = Sql::new("select id, phase, aborted_by from execution where ");
+        push_id(&mut find, id);
+        find.push(self.dialect().for_update());
+        let mut update = Sql::new("update execution set abort_cause = ");
+        update.push_arg(cause).push(", aborted_by = ").push_arg(principal);
+        update.push(", phase = ").push_arg(core::workflow_execution::Phase::Aborting as i32);
+        update.push(", updated_at = ").push_arg(now).push(" where ");
+        push_id(&mut update, id);
+        self.write(move |tx| {
+            Box::pin(async move {
+                let Some(record) = tx.fetch_optional(find).await? else { return Ok(AbortOutcome::NotFound) };
+                let mut c = record.cursor();
+                let (key, phase, aborted_by) = (c.key()?, c.i32()?, c.opt_text()?);
+                if is_terminal(phase) {
+                    return Ok(AbortOutcome::AlreadyTerminal(phase));
+                }
+                if aborted_by.is_none() {
+                    tx.execute(update).await?;
+                }
+                tx.wakes.push(Wake::AbortRequested(key));
+                Ok(AbortOutcome::Requested)
+            })
+        })
+        .await
+    }
+
+    /// Archives an execution or brings it back.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the database.
+    pub async fn execution_set_state(&self, id: &ExecutionId, state: i32, now: Timestamp) -> Result<()> {
+        let mut sql = Sql::new("update execution set state = ");
+        sql.push_arg(state).push(", updated_at = ").push_arg(now).push(" where ");
+        push_id(&mut sql, id);
+        sql.push(" returning id");
+        let missing = Error::NotFound { what: "execution", id: id.to_string() };
+        self.write(move |tx| {
+            Box::pin(async move {
+                let record = tx.fetch_optional(sql).await?.ok_or(missing)?;
+                tx.wakes.push(Wake::Changed(record.cursor().key()?));
+                Ok(())
+            })
+        })
+        .await
+    }
+}

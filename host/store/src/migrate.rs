@@ -1,0 +1,61 @@
+//! Brings the schema of a database up to the version this program knows, and refuses a newer one.
+
+use sqlx::{Executor as _, Row as _};
+
+use crate::{Error, Result};
+
+/// One step of the schema, written for each dialect.
+pub(crate) struct Migration {
+    pub(crate) version: i64,
+    pub(crate) sqlite: &'static str,
+    pub(crate) postgres: &'static str,
+}
+
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    sqlite: include_str!("../migrations/sqlite/0001_initial.sql"),
+    postgres: include_str!("../migrations/postgres/0001_initial.sql"),
+}];
+
+const VERSION_TABLE: &str = "create table if not exists pinion_schema (version bigint not null primary key)";
+const VERSION_GET: &str = "select coalesce(max(version), 0) from pinion_schema";
+const VERSION_INSERT: &str = "insert into pinion_schema (version) values ($1)";
+
+/// Any number; it must only differ from locks that others take in the same database.
+const POSTGRES_LOCK: &str = "select pg_advisory_xact_lock(5064734210)";
+
+/// The steps that a database at version `found` lacks.
+fn missing(found: i64) -> Result<impl Iterator<Item = &'static Migration>> {
+    let known = MIGRATIONS.last().map_or(0, |last| last.version);
+    if found > known {
+        return Err(Error::NewerSchema { found, known });
+    }
+    Ok(MIGRATIONS.iter().filter(move |migration| migration.version > found))
+}
+
+pub(crate) async fn sqlite(conn: &mut sqlx::SqliteConnection) -> Result<()> {
+    use sqlx::Connection as _;
+    let mut tx = conn.begin_with("begin immediate").await?;
+    tx.execute(VERSION_TABLE).await?;
+    let found: i64 = tx.fetch_one(VERSION_GET).await?.try_get(0)?;
+    for migration in missing(found)? {
+        tx.execute(sqlx::raw_sql(migration.sqlite)).await?;
+        sqlx::query(VERSION_INSERT).bind(migration.version).execute(&mut *tx).await?;
+        tracing::info!(version = migration.version, "schema migrated");
+    }
+    Ok(tx.commit().await?)
+}
+
+pub(crate) async fn postgres(conn: &mut sqlx::PgConnection) -> Result<()> {
+    use sqlx::Connection as _;
+    let mut tx = conn.begin().await?;
+    tx.execute(POSTGRES_LOCK).await?;
+    tx.execute(VERSION_TABLE).await?;
+    let found: i64 = tx.fetch_one(VERSION_GET).await?.try_get(0)?;
+    for migration in missing(found)? {
+        tx.execute(sqlx::raw_sql(migration.postgres)).await?;
+        sqlx::query(VERSION_INSERT).bind(migration.version).execute(&mut *tx).await?;
+        tracing::info!(version = migration.version, "schema migrated");
+    }
+    Ok(tx.commit().await?)
+}

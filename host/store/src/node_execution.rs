@@ -1,0 +1,217 @@
+//! Stores the nodes of an execution.
+
+use prost::Message as _;
+use proto::flyteidl::{admin, core};
+
+use crate::listing::{Column, Join, Listing, Order};
+use crate::record::Record;
+use crate::sql::{Arg, Sql, Type};
+use crate::table::Table;
+use crate::{ExecutionKey, ListQuery, NodeExecutionRow, Result, Store, execution};
+
+/// Columns of nodes that clients may name.
+pub(crate) const COLUMNS: &[Column] = &[
+    Column::text("node_id", "@.node_id"),
+    Column::enumeration("phase", "@.phase", |n| {
+        core::node_execution::Phase::try_from(n).ok().map(|phase| phase.as_str_name())
+    }),
+    Column::time("created_at", "@.created_at"),
+    Column::time("node_execution_created_at", "@.created_at"),
+    Column::time("updated_at", "@.updated_at"),
+    Column::time("node_execution_updated_at", "@.updated_at"),
+    Column::time("started_at", "@.started_at").nullable(),
+    Column::duration("duration", "@.duration"),
+    Column::text("error_kind", "@.error_kind"),
+    Column::text("error_code", "@.error_code"),
+    Column::text("cache_status", "@.cache_status"),
+    Column::text("parent_id", "@.parent_id"),
+    Column::text("input_uri", "@.input_uri"),
+];
+
+const LISTING: Listing = Listing {
+    names: &["node_execution"],
+    alias: "n",
+    columns: COLUMNS,
+    joins: &[Join {
+        names: &["execution"],
+        own: &[],
+        link: "select 1 from execution j where j.id = @.execution_id",
+        columns: execution::COLUMNS,
+    }],
+    order: Order { column: "@.created_at", ascending: false },
+    tiebreak: "@.node_id",
+};
+
+/// The table. Time of creation and parent never change, so their index is not touched by a change.
+pub(crate) const TABLE: Table = Table {
+    name: "node_execution",
+    n_key: 2,
+    columns: &[
+        ("execution_id", Type::Int),
+        ("node_id", Type::Text),
+        ("spec_node_id", Type::Text),
+        ("node_name", Type::Text),
+        ("parent_id", Type::Text),
+        ("retry_group", Type::Text),
+        ("phase", Type::Int),
+        ("engine_phase", Type::Int),
+        ("attempt", Type::Int),
+        ("system_failures", Type::Int),
+        ("flags", Type::Int),
+        ("created_at", Type::Int),
+        ("updated_at", Type::Int),
+        ("queued_at", Type::Int),
+        ("started_at", Type::Int),
+        ("attempt_started_at", Type::Int),
+        ("duration", Type::Int),
+        ("error_kind", Type::Text),
+        ("error_code", Type::Text),
+        ("cache_status", Type::Text),
+        ("input_uri", Type::Text),
+        ("output_uri", Type::Text),
+        ("deck_uri", Type::Text),
+        ("error", Type::Blob),
+        ("extra", Type::Blob),
+    ],
+};
+
+/// The columns that [`read`] reads, in its order.
+const READ: &[&str] = &[
+    "execution_id",
+    "node_id",
+    "spec_node_id",
+    "node_name",
+    "parent_id",
+    "retry_group",
+    "phase",
+    "engine_phase",
+    "attempt",
+    "system_failures",
+    "flags",
+    "created_at",
+    "updated_at",
+    "queued_at",
+    "started_at",
+    "attempt_started_at",
+    "duration",
+    "input_uri",
+    "output_uri",
+    "deck_uri",
+    "error",
+    "extra",
+];
+
+/// Kind and code of a `core.ExecutionError`, for filters; empty when there is none.
+fn error_columns(error: &[u8]) -> (String, String) {
+    let decoded = if error.is_empty() { None } else { core::ExecutionError::decode(error).ok() };
+    decoded.map(|error| (error.kind().as_str_name().to_owned(), error.code)).unwrap_or_default()
+}
+
+/// Cache status in a `admin.NodeExecutionClosure`, for filters; empty when there is none.
+fn cache_status(extra: &[u8]) -> &'static str {
+    use admin::node_execution_closure::TargetMetadata;
+    let decoded = if extra.is_empty() { None } else { admin::NodeExecutionClosure::decode(extra).ok() };
+    match decoded.and_then(|closure| closure.target_metadata) {
+        Some(TargetMetadata::TaskNodeMetadata(task)) => task.cache_status().as_str_name(),
+        _ => "",
+    }
+}
+
+pub(crate) fn cells(row: &NodeExecutionRow) -> Vec<Arg> {
+    let (error_kind, error_code) = error_columns(&row.error);
+    vec![
+        Arg::from(row.execution),
+        Arg::from(&row.node_id),
+        Arg::from(&row.spec_node_id),
+        Arg::from(&row.node_name),
+        Arg::from(&row.parent_id),
+        Arg::from(&row.retry_group),
+        Arg::from(row.phase),
+        Arg::from(row.engine_phase),
+        Arg::from(row.attempt),
+        Arg::from(row.system_failures),
+        Arg::from(row.flags),
+        Arg::from(row.created_at),
+        Arg::from(row.updated_at),
+        Arg::from(row.queued_at),
+        Arg::from(row.started_at),
+        Arg::from(row.attempt_started_at),
+        Arg::from(row.duration),
+        Arg::from(error_kind),
+        Arg::from(error_code),
+        Arg::from(cache_status(&row.extra)),
+        Arg::from(&row.input_uri),
+        Arg::from(&row.output_uri),
+        Arg::from(&row.deck_uri),
+        Arg::from(&row.error),
+        Arg::from(&row.extra),
+    ]
+}
+
+/// A `select` of nodes as `n` of an execution.
+pub(crate) fn select(key: ExecutionKey) -> Sql {
+    let mut sql = Sql::new("select ");
+    sql.push_list("n.", READ.iter().copied());
+    sql.push(" from node_execution n where n.execution_id = ").push_arg(key);
+    sql
+}
+
+pub(crate) fn read(record: &Record) -> Result<NodeExecutionRow> {
+    let mut c = record.cursor();
+    Ok(NodeExecutionRow {
+        execution: c.key()?,
+        node_id: c.text()?,
+        spec_node_id: c.text()?,
+        node_name: c.text()?,
+        parent_id: c.text()?,
+        retry_group: c.text()?,
+        phase: c.i32()?,
+        engine_phase: c.i16()?,
+        attempt: c.i32()?,
+        system_failures: c.i32()?,
+        flags: c.i32()?,
+        created_at: c.time()?,
+        updated_at: c.time()?,
+        queued_at: c.opt_time()?,
+        started_at: c.opt_time()?,
+        attempt_started_at: c.opt_time()?,
+        duration: c.opt_i64()?,
+        input_uri: c.text()?,
+        output_uri: c.text()?,
+        deck_uri: c.text()?,
+        error: c.blob()?,
+        extra: c.blob()?,
+    })
+}
+
+impl Store {
+    /// Reads a node.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn node_execution_get(
+        &self,
+        key: ExecutionKey,
+        node_id: &str,
+    ) -> Result<Option<NodeExecutionRow>> {
+        let mut sql = select(key);
+        sql.push(" and n.node_id = ").push_arg(node_id);
+        self.fetch_optional(sql).await?.as_ref().map(read).transpose()
+    }
+
+    /// Lists the children of a node; with an empty `parent_id`, the top-level nodes.
+    ///
+    /// # Errors
+    /// An unknown filter or sort key, or the database.
+    pub async fn node_execution_list(
+        &self,
+        key: ExecutionKey,
+        parent_id: &str,
+        query: &ListQuery,
+    ) -> Result<Vec<NodeExecutionRow>> {
+        let mut sql = select(key);
+        sql.push(" and n.parent_id = ").push_arg(parent_id);
+        LISTING.push(&mut sql, self.dialect(), query)?;
+        self.fetch(sql).await?.iter().map(read).collect()
+    }
+}

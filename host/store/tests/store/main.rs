@@ -1,0 +1,14 @@
+//! Checks the claims of the store on SQLite, and on Postgres where `PINION_TEST_POSTGRES_URL` names a server.
+
+mod claim;
+mod durability;
+mod execution;
+mod fence;
+mod filter;
+mod listing;
+mod node;
+mod paging;
+mod registry;
+mod sample;
+mod token;
+mod world;

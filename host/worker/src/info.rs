@@ -1,0 +1,158 @@
+//! Holds what is settled about an execution at its launch and needed for every task of it.
+
+use std::collections::BTreeMap;
+
+use blob::DataReference;
+use engine::Settings;
+use model::{EntityId, ExecutionId, Timestamp, layout};
+use prost::Message;
+use proto::flyteidl::admin::ExecutionSpec;
+use proto::flyteidl::core::{ResourceType, Resources, resources::ResourceEntry, resources::ResourceName};
+use store::row::{ExecutionKey, ExecutionRow};
+
+use crate::config::Config;
+
+/// What every task of an execution shares.
+#[derive(Debug)]
+pub(crate) struct Info {
+    pub(crate) key: ExecutionKey,
+    pub(crate) id: ExecutionId,
+    pub(crate) workflow: EntityId,
+    pub(crate) launch_plan: Option<EntityId>,
+    pub(crate) namespace: String,
+    pub(crate) cluster: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
+    /// `core.SecurityContext`.
+    pub(crate) security_context: Vec<u8>,
+    pub(crate) service_account: String,
+    pub(crate) default_resources: Option<Resources>,
+    pub(crate) limit_resources: Option<Resources>,
+    pub(crate) metadata_root: DataReference,
+    pub(crate) raw_root: DataReference,
+    pub(crate) console_url: String,
+    pub(crate) created_at: Timestamp,
+    pub(crate) settings: Settings,
+}
+
+impl Info {
+    /// Reads the row of an execution; the error is a spec or prefix that cannot be read.
+    pub(crate) fn read(
+        row: &ExecutionRow,
+        config: &Config,
+        metadata_root: DataReference,
+        raw_root: DataReference,
+    ) -> Result<Self, String> {
+        let spec = ExecutionSpec::decode(row.spec.as_slice())
+            .map_err(|error| format!("the stored execution spec cannot be read: {error}"))?;
+        let raw_prefix = spec.raw_output_data_config.as_ref().map(|raw| raw.output_location_prefix.trim_end_matches('/'));
+        let raw_root = match raw_prefix.filter(|prefix| !prefix.is_empty()) {
+            Some(prefix) => DataReference::parse(prefix).map_err(|error| error.to_string())?,
+            None => raw_root,
+        };
+        let (project, domain) = (&row.id.project, &row.id.domain);
+        Ok(Self {
+            key: row.key,
+            id: row.id.clone(),
+            workflow: row.workflow.clone(),
+            launch_plan: launch_plan(row, &spec),
+            namespace: format!("{project}-{domain}"),
+            cluster: row.cluster.clone(),
+            labels: over(&config.tasks.labels, spec.labels.as_ref().map(|labels| &labels.values)),
+            annotations: over(
+                &config.tasks.annotations,
+                spec.annotations.as_ref().map(|annotations| &annotations.values),
+            ),
+            env: env(config, &spec),
+            security_context: spec.security_context.as_ref().map(Message::encode_to_vec).unwrap_or_default(),
+            service_account: service_account(config, &spec),
+            default_resources: resources(&config.tasks.default_resources, false),
+            limit_resources: resources(&config.tasks.limit_resources, true),
+            metadata_root,
+            raw_root,
+            console_url: config.console_url.trim_end_matches('/').to_owned(),
+            created_at: row.created_at,
+            settings: settings(row, config, &spec),
+        })
+    }
+
+    /// A file or directory of the execution's metadata, by its key from [`model::layout`].
+    pub(crate) fn metadata_uri(&self, key: &str) -> String {
+        self.metadata_root.join(key).as_str().to_owned()
+    }
+
+    /// Where the workflow's outputs are written.
+    pub(crate) fn outputs_uri(&self) -> String {
+        let node = model::NodeExecutionId { execution: self.id.clone(), node: "end-node".into() };
+        self.metadata_uri(&format!("{}/0/outputs.pb", layout::node_dir(&node)))
+    }
+}
+
+/// The launch plan, or the task that stands in for one.
+fn launch_plan(row: &ExecutionRow, spec: &ExecutionSpec) -> Option<EntityId> {
+    let named = spec.launch_plan.as_ref().filter(|id| id.resource_type() == ResourceType::LaunchPlan);
+    row.launch_plan.clone().or_else(|| EntityId::from_proto(model::EntityKind::LaunchPlan, named?).ok())
+}
+
+fn settings(row: &ExecutionRow, config: &Config, spec: &ExecutionSpec) -> Settings {
+    let micros = |limit: config::Duration| i64::try_from(limit.as_micros()).unwrap_or(i64::MAX);
+    Settings {
+        max_parallelism: match u32::try_from(spec.max_parallelism) {
+            Ok(0) | Err(_) => config.tasks.max_parallelism,
+            Ok(asked) => asked,
+        },
+        interruptible: spec.interruptible.unwrap_or(false),
+        default_max_attempts: config.tasks.max_attempts,
+        max_system_failures: config.tasks.system_retries,
+        interruptible_failure_threshold: config.tasks.interruptible_failure_threshold,
+        default_execution_timeout_micros: micros(config.tasks.execution_timeout),
+        default_active_timeout_micros: micros(config.tasks.active_timeout),
+        inputs_uri: row.inputs_uri.as_str().into(),
+        ..Settings::default()
+    }
+}
+
+fn over(
+    defaults: &BTreeMap<String, String>,
+    own: Option<&BTreeMap<String, String>>,
+) -> BTreeMap<String, String> {
+    let mut all = defaults.clone();
+    all.extend(own.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+    all
+}
+
+fn env(config: &Config, spec: &ExecutionSpec) -> BTreeMap<String, String> {
+    let mut env = config.tasks.env.clone();
+    let own = spec.envs.iter().flat_map(|envs| &envs.values);
+    env.extend(own.map(|pair| (pair.key.clone(), pair.value.clone())));
+    env
+}
+
+#[allow(deprecated, reason = "clients of old versions still name their service account there")]
+fn service_account(config: &Config, spec: &ExecutionSpec) -> String {
+    let run_as = spec.security_context.as_ref().and_then(|context| context.run_as.as_ref());
+    let named = run_as.map(|identity| identity.k8s_service_account.as_str()).filter(|name| !name.is_empty());
+    let role = spec.auth_role.as_ref().map(|role| role.kubernetes_service_account.as_str());
+    named.or(role.filter(|name| !name.is_empty())).unwrap_or(&config.tasks.service_account).to_owned()
+}
+
+fn resources(quantities: &BTreeMap<String, String>, limits: bool) -> Option<Resources> {
+    let entry = |(name, value): (&String, &String)| {
+        let name = match name.as_str() {
+            "cpu" => ResourceName::Cpu,
+            "gpu" => ResourceName::Gpu,
+            "memory" => ResourceName::Memory,
+            "storage" => ResourceName::Storage,
+            "ephemeral-storage" => ResourceName::EphemeralStorage,
+            _ => return None,
+        };
+        Some(ResourceEntry { name: name.into(), value: value.clone() })
+    };
+    let entries: Vec<_> = quantities.iter().filter_map(entry).collect();
+    match (entries.is_empty(), limits) {
+        (true, _) => None,
+        (false, true) => Some(Resources { limits: entries, ..Resources::default() }),
+        (false, false) => Some(Resources { requests: entries, ..Resources::default() }),
+    }
+}

@@ -1,0 +1,85 @@
+//! Owns executions and drives them: the shell around the pure `engine`, and all I/O of the core.
+//!
+//! What comes in: notifications of the store (an execution was created, an abort was asked for), changes of objects
+//! from clusters, wake-ups from plugins, and time. What goes out: rows, in one batch per round; files under fixed
+//! names; calls of plugins and what they ask to be done. `pinion` constructs [`Worker`] and runs it; nobody else calls
+//! this room, and it calls neither `api` nor `launch`: they meet in the store.
+//!
+//! One driver per execution holds the engine's state and takes turns (`driver`, `round`):
+//!
+//! ```text
+//!   mailbox, finished work, time -> engine.apply -> engine.plan -> free steps -> one batch -> committer
+//!                 ^                                                                            |  durable
+//!                 +---- answers <- clean-ups, actions, plugin calls (`perform`) <--------------+
+//! ```
+//!
+//! Invariants:
+//! 1. Nothing happens outside before the rows that say so are durable. A crash anywhere only repeats an idempotent
+//!    act: actions are stored as `intent` before they are performed, a file is written under the same name again.
+//! 2. One thing at a time for an attempt: a call, its actions, or its clean-up.
+//! 3. Whatever a plugin does, it is an answer: a fault is one system failure of one attempt, a missing plugin is a
+//!    visible wait, a clean-up that cannot be done ends in the host's own deletion and a word about it.
+//! 4. The lease is the right to write. Once it is lost, or may be, everything here stops.
+//! 5. Nothing polls. Drivers sleep until something is left in their mailbox, work ends, or the earliest deadline passes.
+//!
+//! # Design notes
+//! - Files that a node needs are written beside the commit that announces it and not before: a remote store's latency
+//!   then hides behind the database's. A life that ends in between leaves a row whose file is missing, so a recovered
+//!   attempt makes its inputs again when they are not there.
+//! - That an attempt is cleaned up waits a moment for a commit to join (`dirty`): a chain of tasks costs one commit
+//!   per node, and a crash that loses the note repeats a finalize.
+//! - Mailboxes merge news instead of queueing them, so no sender ever waits and nothing grows without bound.
+//! - The task template goes to plugins as the bytes that arrived, cut out of the stored closure (`program`).
+//! - A sighting of a deleted object is shown first as it was last, then as gone: a pod that succeeded and was collected
+//!   between two looks has succeeded.
+
+mod absorb;
+mod actions;
+mod attempt;
+mod backoff;
+mod call;
+mod cleanup;
+mod clock;
+mod clusters;
+mod committer;
+mod config;
+mod context;
+mod dirty;
+mod driver;
+mod error;
+mod files;
+mod info;
+mod inputs;
+mod lease;
+mod mailbox;
+mod observe;
+mod outcome;
+mod ownership;
+mod perform;
+mod plugin;
+mod pools;
+mod program;
+mod record;
+mod recover;
+mod registry;
+mod response;
+mod round;
+mod rows;
+mod seam;
+// pub mod services;
+mod shared;
+pub mod metric;
+mod wire;
+mod worker;
+
+pub use clock::{Clock, SystemClock};
+pub use clusters::Clusters;
+pub use crate::config::{Cache, Config, PluginCalls, Secrets, Tasks};
+pub use error::Error;
+pub use plugin::{Fault, Plugin, PluginSource, Unavailable};
+pub use pools::Pool;
+pub use registry::Registry;
+pub use seam::{Fate, NoSeam, Seam};
+pub use shared::{Deps, Heartbeat};
+pub use wire::{Actions, ObjectRefs};
+pub use worker::Worker;

@@ -1,0 +1,236 @@
+//! Takes in what happened to an execution and what the engine makes of it.
+
+use std::cmp::Reverse;
+
+use engine::{AttemptChange, AttemptChangeKind, Changes, Observation, Step};
+use model::Timestamp;
+use proto::flyteidl::core::{execution_error::ErrorKind, task_execution};
+use proto::pinion::plugin::v1::WakeReason;
+
+use crate::attempt::{Attempt, Order, Stage};
+use crate::clock::after;
+use crate::context;
+use crate::dirty::Haste;
+use crate::driver::Driver;
+use crate::mailbox::{AttemptKey, Mail, News};
+use crate::outcome::execution_error;
+use crate::record::{Opening, Record};
+
+impl Driver {
+    /// Tells the engine what was seen and notes which rows that changed.
+    pub(crate) fn apply(&mut self, observation: Observation, now: Timestamp) {
+        // That an attempt is closed may wait: a crash only repeats its clean-up.
+        let may_wait = matches!(observation, Observation::Cleaned { .. });
+        let changes = self.engine.apply(observation, now);
+        self.note(changes, may_wait, now);
+    }
+
+    fn note(&mut self, changes: Changes, may_wait: bool, now: Timestamp) {
+        if !changes.execution && changes.nodes.is_empty() && changes.attempts.is_empty() {
+            return;
+        }
+        let only_closes = changes.attempts.iter().all(|change| change.kind == AttemptChangeKind::Closed);
+        let lazy = may_wait && only_closes && !changes.execution;
+        self.dirty.note(if lazy { Haste::Lazy } else { Haste::Urgent }, now);
+        self.dirty.execution |= changes.execution;
+        self.dirty.nodes.extend(changes.nodes);
+        for change in changes.attempts {
+            self.note_attempt(change);
+        }
+    }
+
+    fn note_attempt(&mut self, change: AttemptChange) {
+        let key = AttemptKey { node: change.node, attempt: change.attempt };
+        self.dirty.attempts.insert(key);
+        match change.kind {
+            AttemptChangeKind::Opened => self.open(key, change.at),
+            AttemptChangeKind::Ended { phase, reason } => {
+                let of_node = self.engine.node(key.node).error.as_deref().cloned();
+                let failed = phase == i32::from(task_execution::Phase::Failed);
+                let error = failed.then(|| {
+                    of_node.unwrap_or_else(|| execution_error(ErrorKind::User, "TimeoutExpired", reason.clone()))
+                });
+                if let Some(attempt) = self.attempts.get_mut(&key) {
+                    attempt.stage = Stage::Ended;
+                    attempt.record.end(phase, &reason, error.as_ref(), change.at);
+                }
+            }
+            AttemptChangeKind::Closed => {
+                if let Some(attempt) = self.attempts.get_mut(&key) {
+                    attempt.record.close(change.at);
+                    self.closed.push(key);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, key: AttemptKey, at: Timestamp) {
+        let Some(task) = self.program.task(key.node) else { return };
+        let id = context::attempt_id(&self.info, &self.program, key.node, key.attempt);
+        let record = Record::open(Opening {
+            execution: self.info.key,
+            node_id: &id.node.node,
+            attempt: key.attempt,
+            task: &task.id,
+            task_type: &task.task_type,
+            generated_name: id.generated_name(),
+            interruptible: self.engine.node(key.node).interruptible_now,
+            at,
+        });
+        self.attempts.insert(key, Attempt::new(record));
+    }
+
+    /// Asks the engine what is due until it has nothing more, doing at once what may be done before the commit.
+    pub(crate) async fn plan(&mut self, now: Timestamp) {
+        loop {
+            for (node, fetched) in std::mem::take(&mut self.arrived) {
+                self.fetched(node, fetched, now).await;
+            }
+            let steps = self.engine.plan(now);
+            if steps.is_empty() {
+                return;
+            }
+            for step in steps {
+                match step {
+                    Step::ResolveInputs { node } => self.resolve(node, now).await,
+                    Step::StartAttempt { node, attempt, recovered } => {
+                        self.arm(AttemptKey { node, attempt }, recovered, now);
+                    }
+                    Step::Abort { node, attempt, reason } => {
+                        self.order(AttemptKey { node, attempt }, Order::Abort(reason));
+                    }
+                    Step::Finalize { node, attempt } => {
+                        self.order(AttemptKey { node, attempt }, Order::Finalize);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The attempt is to be driven from the next commit on.
+    fn arm(&mut self, key: AttemptKey, recovered: bool, now: Timestamp) {
+        let Some(attempt) = self.attempts.get_mut(&key) else {
+            tracing::error!(execution = %self.info.id, ?key, "an attempt is to be started that has no row");
+            return;
+        };
+        attempt.want(if recovered { WakeReason::Recovered } else { WakeReason::Start });
+        attempt.refresh = recovered && !attempt.record.objects.is_empty();
+        attempt.recovered = recovered;
+        self.assign(key, now);
+    }
+
+    /// Finds the plugin of an attempt; without one it waits, visibly.
+    pub(crate) fn assign(&mut self, key: AttemptKey, now: Timestamp) {
+        let Some(attempt) = self.attempts.get_mut(&key) else { return };
+        let row = &attempt.record.row;
+        match self.shared.plugins.resolve(&row.task_type, &row.plugin) {
+            Ok(plugin) => {
+                if row.plugin != plugin.identity() {
+                    attempt.migrate = !row.plugin.is_empty() && attempt.record.state().is_some();
+                    attempt.record.set_plugin(plugin.id(), plugin.identity());
+                    self.dirty.attempt(key, Haste::Urgent, now);
+                }
+                attempt.plugin = Some(plugin);
+                attempt.stage = Stage::Driving;
+                self.ready.insert(key);
+            }
+            Err(unavailable) => self.park(key, &unavailable.reason, now),
+        }
+    }
+
+    /// Has an attempt wait for a plugin.
+    pub(crate) fn park(&mut self, key: AttemptKey, reason: &str, now: Timestamp) {
+        let Some(attempt) = self.attempts.get_mut(&key) else { return };
+        attempt.stage = Stage::Parked;
+        attempt.plugin = None;
+        attempt.parked_until = after(now, self.shared.config.plugin_calls.parked_retry.get());
+        self.alarms.push(Reverse((attempt.parked_until, key)));
+        if attempt.record.wait(reason, now) {
+            tracing::warn!(execution = %self.info.id, node = %attempt.record.row.node_id, reason, "a task waits");
+            self.dirty.attempt(key, Haste::Urgent, now);
+        }
+    }
+
+    fn order(&mut self, key: AttemptKey, order: Order) {
+        let Some(attempt) = self.attempts.get_mut(&key) else {
+            tracing::error!(execution = %self.info.id, ?key, "an attempt is to be cleaned up that has no row");
+            return;
+        };
+        if let Order::Abort(_) = order
+            && attempt.stage != Stage::Ended
+        {
+            // What it still wanted to start is not to be started any more.
+            attempt.intent.clear();
+        }
+        attempt.stage = Stage::Ended;
+        attempt.order = Some(order);
+        self.ready.insert(key);
+    }
+
+    /// Takes what was left in the mailbox.
+    pub(crate) fn take_mail(&mut self, mail: Mail, now: Timestamp) {
+        if let Some((cause, principal)) = mail.abort {
+            self.apply(Observation::AbortRequested { cause, principal }, now);
+        }
+        for (key, news) in mail.attempts {
+            self.take_news(key, news, now);
+        }
+        for ((node_id, attempt), news) in mail.named {
+            if let Some(node) = self.program.graph.idx(&node_id) {
+                self.take_news(AttemptKey { node, attempt }, news, now);
+            }
+        }
+        if mail.plugins_changed {
+            let parked = self.attempts.iter().filter(|(_, attempt)| attempt.stage == Stage::Parked);
+            for key in parked.map(|(key, _)| *key).collect::<Vec<_>>() {
+                self.assign(key, now);
+            }
+        }
+        if mail.lagged {
+            for (key, attempt) in &mut self.attempts {
+                attempt.refresh = true;
+                self.ready.insert(*key);
+            }
+        }
+        self.draining |= mail.drain;
+    }
+
+    fn take_news(&mut self, key: AttemptKey, news: News, now: Timestamp) {
+        let Some(attempt) = self.attempts.get_mut(&key) else { return };
+        for (object, sighting) in news.observed {
+            attempt.sight(object, sighting);
+        }
+        if news.woken {
+            attempt.want(WakeReason::Woken);
+        }
+        for report in news.reports {
+            if attempt.takes_report(&report) && attempt.record.report(&report, now) {
+                self.dirty.attempt(key, Haste::Lazy, now);
+            }
+        }
+        if news.token_released {
+            attempt.ask_again(None);
+        }
+        self.ready.insert(key);
+    }
+
+    /// Looks at the attempts whose time has come.
+    pub(crate) fn ring_alarms(&mut self, now: Timestamp) {
+        while let Some(Reverse((at, key))) = self.alarms.peek().copied()
+            && at <= now
+        {
+            self.alarms.pop();
+            let Some(attempt) = self.attempts.get_mut(&key) else { continue };
+            if attempt.record.row.wake_at.is_some_and(|wake_at| wake_at <= now) {
+                attempt.record.row.wake_at = None;
+                attempt.want(WakeReason::Timer);
+            }
+            attempt.ask_again(Some(now));
+            let parked = attempt.stage == Stage::Parked && attempt.parked_until <= now;
+            self.ready.insert(key);
+            if parked {
+                self.assign(key, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Holds what all parts of the worker use: settings, other rooms, caches.
+
+use std::sync::Arc;
+
+use blob::Blob;
+use model::EntityId;
+use moka::sync::Cache;
+use store::Store;
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::clusters::Clusters;
+use crate::committer::Committer;
+use crate::config::Config;
+use crate::files::Files;
+use crate::observe::Routes;
+use crate::plugin::PluginSource;
+use crate::pools::Pools;
+use crate::program::Program;
+use crate::registry::Registry;
+use crate::seam::Seam;
+
+/// Called by each loop when it turns, with its name.
+pub type Heartbeat = Arc<dyn Fn(&'static str) + Send + Sync>;
+
+/// The rooms the worker uses.
+#[derive(Clone)]
+pub struct Deps {
+    /// Unique id of this host. A host that keeps its id over a restart takes its own executions up again at once;
+    /// another one waits until the lease has run out.
+    pub host: String,
+    /// Rows.
+    pub store: Store,
+    /// Files.
+    pub blob: Blob,
+    /// Plugins.
+    pub plugins: Arc<dyn PluginSource>,
+    /// Clusters.
+    pub clusters: Clusters,
+    /// Where host services find the executions this worker drives.
+    pub registry: Registry,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Told when a loop turns.
+    pub heartbeat: Heartbeat,
+    /// For tests: sees every commit.
+    pub seam: Arc<dyn Seam>,
+}
+
+impl std::fmt::Debug for Deps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Deps").field("host", &self.host).field("clusters", &self.clusters).finish_non_exhaustive()
+    }
+}
+
+/// What all parts of a running worker use.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) files: Files,
+    pub(crate) plugins: Arc<dyn PluginSource>,
+    pub(crate) clusters: Clusters,
+    pub(crate) pools: Pools,
+    pub(crate) routes: Routes,
+    pub(crate) registry: Registry,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) committer: Committer,
+    /// Plugin calls and storage operations that may be under way.
+    pub(crate) permits: Semaphore,
+    programs: Cache<EntityId, Arc<Program>>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, deps: &Deps, committer: Committer) -> Self {
+        let weight = |_: &EntityId, program: &Arc<Program>| u32::try_from(program.n_bytes).unwrap_or(u32::MAX);
+        Self {
+            store: deps.store.clone(),
+            files: Files::new(
+                deps.blob.clone(),
+                config.cache.values.bytes(),
+                config.tasks.max_output_size.bytes(),
+            ),
+            plugins: Arc::clone(&deps.plugins),
+            clusters: deps.clusters.clone(),
+            pools: Pools::new(deps.store.clone(), Arc::clone(&deps.plugins), deps.registry.clone()),
+            routes: Routes::default(),
+            registry: deps.registry.clone(),
+            clock: Arc::clone(&deps.clock),
+            heartbeat: Arc::clone(&deps.heartbeat),
+            committer,
+            permits: Semaphore::new(config.step_concurrency.min(Semaphore::MAX_PERMITS)),
+            programs: Cache::builder().max_capacity(config.cache.closures.bytes()).weigher(weight).build(),
+            config,
+        }
+    }
+
+    /// A workflow that was used lately.
+    pub(crate) fn cached_program(&self, id: &EntityId) -> Option<Arc<Program>> {
+        self.programs.get(id)
+    }
+
+    pub(crate) fn remember_program(&self, id: &EntityId, program: &Arc<Program>) {
+        self.programs.insert(id.clone(), Arc::clone(program));
+    }
+}

@@ -1,0 +1,316 @@
+//! Holds a store, files, plugins, a cluster and a clock, and any number of lives of a worker over them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use blob::Blob;
+use model::{ExecutionId, layout};
+use prost::Message;
+use proto::flyteidl::admin::{ExecutionSpec, TaskExecutionClosure};
+use proto::flyteidl::core::{ExecutionError, LiteralMap, workflow_execution::Phase};
+use store::row::{Batch, EntityRow, ExecutionKey, ExecutionRow, NodeExecutionRow, TaskExecutionRow};
+use store::{ListQuery, Store};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use worker::{Clock, Clusters, Config, Deps, Error, Fate, Registry, Seam, Worker};
+
+use crate::clock::{ManualClock, START};
+use crate::cluster::FakeCluster;
+use crate::flow::{self, Flow};
+use crate::plugins::FakePlugins;
+
+/// Longest real time a test waits for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Real time without any change after which the clock moves on.
+const IDLE: Duration = Duration::from_millis(30);
+
+pub struct World {
+    pub store: Store,
+    pub blob: Blob,
+    pub plugins: Arc<FakePlugins>,
+    pub cluster: Arc<FakeCluster>,
+    pub clock: Arc<ManualClock>,
+    pub config: Config,
+    pub registry: Registry,
+    n_launched: AtomicU64,
+    _dir: TempDir,
+}
+
+/// One life of a worker.
+pub struct Life {
+    drain: CancellationToken,
+    task: JoinHandle<Result<(), Error>>,
+    pub commits: Arc<AtomicU64>,
+}
+
+/// Counts commits, and crashes at one of them if told so.
+struct Watcher {
+    commits: Arc<AtomicU64>,
+    crash: Option<Crash>,
+}
+
+/// Where to crash.
+#[derive(Clone, Copy, Debug)]
+pub enum Crash {
+    Before(u64),
+    After(u64),
+}
+
+#[async_trait]
+impl Seam for Watcher {
+    async fn before_commit(&self, n: u64, _: &Batch) -> Fate {
+        match self.crash {
+            Some(Crash::Before(at)) if at == n => Fate::Crash,
+            _ => Fate::Live,
+        }
+    }
+
+    async fn after_commit(&self, n: u64) -> Fate {
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        match self.crash {
+            Some(Crash::After(at)) if at == n => Fate::Crash,
+            _ => Fate::Live,
+        }
+    }
+}
+
+impl Life {
+    /// Ends it as SIGTERM does.
+    pub async fn drain(self) -> Result<(), Error> {
+        self.drain.cancel();
+        tokio::time::timeout(PATIENCE, self.task).await.expect("the worker drains").unwrap()
+    }
+
+    /// Ends it as SIGKILL does.
+    pub async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn end(self) -> Result<(), Error> {
+        tokio::time::timeout(PATIENCE, self.task).await.expect("the worker ends").unwrap()
+    }
+}
+
+/// All rows of an execution.
+#[derive(Debug)]
+pub struct Rows {
+    pub execution: ExecutionRow,
+    pub nodes: Vec<NodeExecutionRow>,
+    pub tasks: Vec<TaskExecutionRow>,
+}
+
+impl Rows {
+    pub fn phase(&self) -> Phase {
+        Phase::try_from(self.execution.phase).unwrap()
+    }
+
+    pub fn node(&self, id: &str) -> &NodeExecutionRow {
+        self.nodes.iter().find(|node| node.node_id == id).unwrap_or_else(|| panic!("no row for node {id}"))
+    }
+
+    /// Attempts of a node, in order.
+    pub fn attempts(&self, id: &str) -> Vec<&TaskExecutionRow> {
+        let mut attempts: Vec<_> = self.tasks.iter().filter(|task| task.node_id == id).collect();
+        attempts.sort_by_key(|task| task.attempt);
+        attempts
+    }
+
+    pub fn error(&self) -> ExecutionError {
+        ExecutionError::decode(self.execution.error.as_slice()).unwrap()
+    }
+
+    /// What must be the same however often the worker crashed.
+    pub fn digest(&self) -> Vec<String> {
+        let mut lines = vec![format!("execution {} {}", self.execution.phase, self.execution.outputs_uri)];
+        let mut nodes: Vec<_> = self.nodes.iter().collect();
+        nodes.sort_by(|a, b| a.node_id.cmp(&b.node_id));
+        lines.extend(nodes.iter().map(|n| {
+            format!("node {} {} {} {} {}", n.node_id, n.phase, n.engine_phase, n.attempt, n.output_uri)
+        }));
+        let mut tasks: Vec<_> = self.tasks.iter().collect();
+        tasks.sort_by(|a, b| (&a.node_id, a.attempt).cmp(&(&b.node_id, b.attempt)));
+        lines.extend(tasks.iter().map(|t| format!("task {} {} {} {}", t.node_id, t.attempt, t.phase, t.output_uri)));
+        lines
+    }
+}
+
+pub fn closure(task: &TaskExecutionRow) -> TaskExecutionClosure {
+    TaskExecutionClosure::decode(task.closure.as_slice()).unwrap()
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store::Config {
+            synchronous: store::Synchronous::Normal,
+            ..store::Config::sqlite(dir.path().join("pinion.db"))
+        };
+        let store = Store::open(&store).await.unwrap();
+        let blob = Blob::new(blob::Config::local(dir.path().join("blob"))).unwrap();
+        let mut config = Config::default();
+        // The clock leaps in tests; the lease is not what they are about.
+        config.lease_ttl = config::Duration::from_hours(100_000);
+        config.plugin_calls.cleanup_tries = 3;
+        Self {
+            cluster: Arc::new(FakeCluster::new(blob.clone())),
+            store,
+            blob,
+            plugins: Arc::new(FakePlugins::new()),
+            clock: Arc::new(ManualClock::new()),
+            config,
+            registry: Registry::default(),
+            n_launched: AtomicU64::new(0),
+            _dir: dir,
+        }
+    }
+
+    pub fn start(&self) -> Life {
+        self.start_as("host", None)
+    }
+
+    pub fn start_as(&self, host: &str, crash: Option<Crash>) -> Life {
+        let commits = Arc::new(AtomicU64::new(0));
+        let deps = Deps {
+            host: host.to_owned(),
+            store: self.store.clone(),
+            blob: self.blob.clone(),
+            plugins: self.plugins.clone(),
+            clusters: Clusters::new([self.cluster.clone() as Arc<dyn cluster::Cluster>]),
+            registry: self.registry.clone(),
+            clock: self.clock.clone(),
+            heartbeat: Arc::new(|_| ()),
+            seam: Arc::new(Watcher { commits: commits.clone(), crash }),
+        };
+        let drain = CancellationToken::new();
+        let task = tokio::spawn(Box::pin(Worker::new(self.config.clone(), deps).run(drain.clone())));
+        Life { drain, task, commits }
+    }
+
+    /// Registers a workflow and starts an execution of it with input `n` = 0.
+    pub async fn launch(&self, flow: &Flow) -> ExecutionId {
+        self.launch_with(flow, ExecutionSpec::default()).await
+    }
+
+    pub async fn launch_with(&self, flow: &Flow, spec: ExecutionSpec) -> ExecutionId {
+        let n = self.n_launched.fetch_add(1, Ordering::SeqCst);
+        let id = ExecutionId::new("p", "d", &format!("e{n}"));
+        let workflow = Flow::id(&format!("w{n}"));
+        let entity = EntityRow {
+            id: workflow.clone(),
+            digest: n.to_be_bytes().to_vec(),
+            task_type: String::new(),
+            short_description: String::new(),
+            closure: flow.closure(&workflow.name).encode_to_vec(),
+            interface: Vec::new(),
+            created_at: START,
+        };
+        self.store.entity_insert(&entity, None).await.unwrap();
+        let inputs = self.blob.metadata_root().join(&layout::workflow_inputs(&id));
+        self.blob.put(&inputs, flow::map(&[("n", 0)]).encode_to_vec().into()).await.unwrap();
+        let row = ExecutionRow {
+            key: ExecutionKey(0),
+            id: id.clone(),
+            launch_plan: None,
+            task: None,
+            workflow,
+            phase: Phase::Queued.into(),
+            mode: 0,
+            principal: String::new(),
+            cluster: String::new(),
+            nesting: 0,
+            source: None,
+            parent_node: None,
+            spec: spec.encode_to_vec(),
+            inputs_uri: inputs.as_str().to_owned(),
+            user_inputs_uri: String::new(),
+            outputs_uri: String::new(),
+            error: Vec::new(),
+            error_kind: String::new(),
+            error_code: String::new(),
+            abort_cause: String::new(),
+            aborted_by: None,
+            state: 0,
+            created_at: self.clock.now(),
+            updated_at: self.clock.now(),
+            started_at: None,
+            duration: None,
+            live: true,
+        };
+        self.store.execution_insert(&row).await.unwrap();
+        id
+    }
+
+    pub async fn abort(&self, id: &ExecutionId) {
+        self.store.execution_request_abort(id, "enough", "me", self.clock.now()).await.unwrap();
+    }
+
+    pub async fn rows(&self, id: &ExecutionId) -> Rows {
+        let execution = self.store.execution_get(id).await.unwrap().unwrap();
+        let nodes = self.store.node_execution_list(execution.key, "", &ListQuery::default()).await.unwrap();
+        let mut tasks = Vec::new();
+        for node in &nodes {
+            let query = ListQuery::default();
+            tasks.extend(self.store.task_execution_list(execution.key, &node.node_id, &query).await.unwrap());
+        }
+        Rows { execution, nodes, tasks }
+    }
+
+    /// Waits until the rows are as wanted; the clock moves on when nothing else does.
+    pub async fn until(&self, id: &ExecutionId, mut wanted: impl FnMut(&Rows) -> bool) -> Rows {
+        let mut wakes = self.store.subscribe();
+        let search = async {
+            loop {
+                let rows = self.rows(id).await;
+                if wanted(&rows) {
+                    return rows;
+                }
+                if tokio::time::timeout(IDLE, wakes.recv()).await.is_err() {
+                    self.clock.skip();
+                }
+                while wakes.try_recv().is_ok() {}
+            }
+        };
+        match tokio::time::timeout(PATIENCE, search).await {
+            Ok(rows) => rows,
+            Err(_) => panic!("not reached: {:#?}", self.rows(id).await.digest()),
+        }
+    }
+
+    /// Waits until nothing is left to do for the execution, and checks what must hold then.
+    pub async fn until_over(&self, id: &ExecutionId) -> Rows {
+        let rows = self.until(id, |rows| !rows.execution.live).await;
+        self.check(&rows);
+        rows
+    }
+
+    /// What must hold whenever an execution is over.
+    pub fn check(&self, rows: &Rows) {
+        for task in &rows.tasks {
+            assert!(!task.open, "attempt {} of {} is left open", task.attempt, task.node_id);
+            assert!(matches!(task.phase, 3..=5), "attempt {} of {} did not end", task.attempt, task.node_id);
+        }
+        assert_eq!(self.plugins.journal.overlaps.lock().unwrap().as_slice(), [""; 0], "calls of one attempt overlap");
+        for (name, times) in self.cluster.created.lock().unwrap().iter() {
+            assert_eq!(*times, 1, "{name} ran more than once");
+        }
+    }
+
+    pub async fn outputs(&self, uri: &str) -> LiteralMap {
+        let bytes = self.blob.get(&blob::DataReference::parse(uri).unwrap()).await.unwrap();
+        LiteralMap::decode(bytes).unwrap()
+    }
+
+    pub async fn output(&self, rows: &Rows) -> Option<i64> {
+        let outputs = self.outputs(&rows.execution.outputs_uri).await;
+        flow::read_integer(outputs.literals.get("o0")?)
+    }
+}

@@ -1,0 +1,166 @@
+//! Talks to a server: registers flows, launches executions, waits for their end.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use proto::flyteidl::admin::{
+    Execution, ExecutionCreateRequest, ExecutionMetadata, ExecutionSpec, GetVersionRequest,
+    LaunchPlanCreateRequest, LaunchPlanSpec, TaskCreateRequest, TaskSpec, WorkflowCreateRequest,
+    WorkflowExecutionGetRequest, WorkflowSpec, execution_closure,
+};
+use proto::flyteidl::core::{
+    Identifier, Literal, LiteralMap, Parameter, ParameterMap, Primitive, ResourceType, Scalar,
+    WorkflowExecutionIdentifier, literal, parameter, primitive, scalar, workflow_execution,
+};
+use proto::flyteidl::service::admin_service_client::AdminServiceClient;
+use tonic::Code;
+use tonic::transport::Channel;
+
+use super::flow::{self, DOMAIN, Flow, PROJECT};
+
+/// Longest an execution may take.
+const LIMIT: Duration = Duration::from_secs(1800);
+
+/// A connection. Cheap to clone.
+#[derive(Clone)]
+pub struct Api(AdminServiceClient<Channel>);
+
+impl Api {
+    /// Connects to a server.
+    pub async fn connect(server: &tests::Server) -> Result<Self> {
+        Ok(Self(tests::client::admin(server.port).await?))
+    }
+
+    /// Registers a flow and its launch plan, and returns the launch plan.
+    pub async fn register(&mut self, flow: Flow) -> Result<Identifier> {
+        for template in flow.tasks {
+            let id = template.id.clone();
+            let spec = Some(TaskSpec { template: Some(template), description: None });
+            match self.0.create_task(TaskCreateRequest { id, spec }).await {
+                Err(status) if status.code() != Code::AlreadyExists => {
+                    return Err(status).context("CreateTask");
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        let workflow_id = flow.workflow.id.clone().context("a flow has an id")?;
+        let has_input = flow
+            .workflow
+            .interface
+            .as_ref()
+            .and_then(|interface| interface.inputs.as_ref())
+            .is_some_and(|inputs| !inputs.variables.is_empty());
+        let interface = flow.workflow.interface.clone().unwrap_or_default();
+        let spec = Some(WorkflowSpec { template: Some(flow.workflow), ..WorkflowSpec::default() });
+        let request = WorkflowCreateRequest { id: Some(workflow_id.clone()), spec };
+        self.0
+            .create_workflow(request)
+            .await
+            .with_context(|| format!("CreateWorkflow {}", workflow_id.name))?;
+        let plan = flow::id(ResourceType::LaunchPlan, &workflow_id.name);
+        let default = |(name, var): (String, _)| {
+            let behavior = Some(parameter::Behavior::Default(integer(7)));
+            (name, Parameter { var: Some(var), behavior })
+        };
+        let variables = interface.inputs.unwrap_or_default().variables;
+        let parameters: BTreeMap<_, _> =
+            if has_input { variables.into_iter().map(default).collect() } else { BTreeMap::new() };
+        let spec = LaunchPlanSpec {
+            workflow_id: Some(workflow_id),
+            default_inputs: Some(ParameterMap { parameters }),
+            fixed_inputs: Some(LiteralMap::default()),
+            ..LaunchPlanSpec::default()
+        };
+        let request = LaunchPlanCreateRequest { id: Some(plan.clone()), spec: Some(spec) };
+        self.0.create_launch_plan(request).await.context("CreateLaunchPlan")?;
+        Ok(plan)
+    }
+
+    /// Creates an execution and returns its id.
+    pub async fn launch(&mut self, plan: &Identifier) -> Result<WorkflowExecutionIdentifier> {
+        let request = ExecutionCreateRequest {
+            project: PROJECT.to_owned(),
+            domain: DOMAIN.to_owned(),
+            spec: Some(ExecutionSpec {
+                launch_plan: Some(plan.clone()),
+                metadata: Some(ExecutionMetadata::default()),
+                ..ExecutionSpec::default()
+            }),
+            inputs: Some(LiteralMap::default()),
+            ..ExecutionCreateRequest::default()
+        };
+        let reply = self.0.create_execution(request).await.context("CreateExecution")?;
+        reply.into_inner().id.context("CreateExecution answered without an id")
+    }
+
+    /// Reads an execution.
+    pub async fn get(&mut self, id: &WorkflowExecutionIdentifier) -> Result<Execution> {
+        let request = WorkflowExecutionGetRequest { id: Some(id.clone()) };
+        Ok(self.0.get_execution(request).await.context("GetExecution")?.into_inner())
+    }
+
+    /// Waits until an execution succeeded; any other end is an error.
+    pub async fn wait(&mut self, id: &WorkflowExecutionIdentifier) -> Result<Execution> {
+        let start = Instant::now();
+        loop {
+            let execution = self.get(id).await?;
+            let closure = execution.closure.clone().unwrap_or_default();
+            match workflow_execution::Phase::try_from(closure.phase) {
+                Ok(workflow_execution::Phase::Succeeded) => return Ok(execution),
+                Ok(
+                    workflow_execution::Phase::Failed
+                    | workflow_execution::Phase::Aborted
+                    | workflow_execution::Phase::TimedOut,
+                ) => {
+                    let error = match closure.output_result {
+                        Some(execution_closure::OutputResult::Error(error)) => error.message,
+                        _ => "no error message".to_owned(),
+                    };
+                    bail!("execution {} ended in phase {}: {error}", id.name, closure.phase);
+                }
+                _ if start.elapsed() > LIMIT => bail!("execution {} takes more than {LIMIT:?}", id.name),
+                // Polls cost the server time, so they are rarer the longer an execution takes.
+                _ => {
+                    let pause = start.elapsed() / 40;
+                    tokio::time::sleep(pause.clamp(Duration::from_millis(1), Duration::from_millis(200)))
+                        .await;
+                }
+            }
+        }
+    }
+
+    /// Time from the request that creates an execution until a client sees its success.
+    pub async fn run(&mut self, plan: &Identifier) -> Result<Duration> {
+        let start = Instant::now();
+        let id = self.launch(plan).await?;
+        self.wait(&id).await?;
+        Ok(start.elapsed())
+    }
+
+    /// Median time of the smallest request there is.
+    pub async fn round_trip(&mut self) -> Result<Duration> {
+        let mut times = Vec::new();
+        for _ in 0..50 {
+            let start = Instant::now();
+            self.0.get_version(GetVersionRequest {}).await.context("GetVersion")?;
+            times.push(start.elapsed());
+        }
+        times.sort();
+        Ok(times.get(times.len() / 2).copied().unwrap_or_default())
+    }
+}
+
+/// Seconds from a moment until the execution's last change, by the clock both sides share.
+pub fn ended_after(execution: &Execution, start: SystemTime) -> f64 {
+    let updated = execution.closure.as_ref().and_then(|closure| closure.updated_at).unwrap_or_default();
+    let start = start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    updated.seconds as f64 - start.as_secs() as f64
+        + f64::from(updated.nanos - start.subsec_nanos().cast_signed()) / 1e9
+}
+
+fn integer(value: i64) -> Literal {
+    let primitive = Primitive { value: Some(primitive::Value::Integer(value)) };
+    let scalar = Scalar { value: Some(scalar::Value::Primitive(primitive)) };
+    Literal { value: Some(literal::Value::Scalar(Box::new(scalar))), ..Literal::default() }
+}
