@@ -99,8 +99,8 @@ pub struct Rules<'a> {
 pub enum Verdict {
     /// Another attempt.
     Retry,
-    /// None is left; the node fails with this.
-    Exhausted(core::ExecutionError),
+    /// None is left: the node fails with this.
+    Fail(core::ExecutionError),
 }
 
 impl Rules<'_> {
@@ -124,7 +124,7 @@ impl Rules<'_> {
         let kind = failure.kind().as_str_name();
         let message =
             format!("[{current}/{max}] currentAttempt done. Last Error: {kind}::{}", failure.message);
-        Verdict::Exhausted(core::ExecutionError {
+        Verdict::Fail(core::ExecutionError {
             error_uri: failure.error_uri.clone(),
             timestamp: failure.timestamp,
             worker: failure.worker.clone(),
@@ -217,7 +217,7 @@ mod tests {
         let rules = Rules { metadata: &metadata, settings: &settings };
         for kind in [ErrorKind::User, ErrorKind::System] {
             assert_eq!(rules.judge(&node(1, 1), &boom(kind)), Verdict::Retry);
-            assert!(matches!(rules.judge(&node(2, 0), &boom(kind)), Verdict::Exhausted(_)));
+            assert!(matches!(rules.judge(&node(2, 0), &boom(kind)), Verdict::Fail(_)));
         }
         let machines: Vec<_> = (0..3).map(|attempt| rules.interruptible(&node(attempt, 0))).collect();
         assert_eq!(machines, [true, true, false]);
@@ -231,9 +231,7 @@ mod tests {
             ..boom(ErrorKind::System)
         };
         let rules = Rules { metadata: &AttemptMetadata::default(), settings: &Settings::default() };
-        let Verdict::Exhausted(error) = rules.judge(&node(3, 3), &failure) else {
-            panic!("a retry too many")
-        };
+        let Verdict::Fail(error) = rules.judge(&node(3, 3), &failure) else { panic!("a retry too many") };
         assert_eq!((error.error_uri.as_str(), error.worker.as_str()), ("s3://e", "w-1"));
     }
 

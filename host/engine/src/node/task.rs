@@ -86,11 +86,11 @@ fn failed(
     let is_system = error.kind() == ErrorKind::System;
     let verdict = match recoverable {
         true => run.rules(node).judge(run.node(node), &error),
-        false => Verdict::Exhausted(error.clone()),
+        false => Verdict::Fail(error.clone()),
     };
     let (event, reason) = match verdict {
         Verdict::Retry => (NodeEvent::FailedRetryably, RETRYING),
-        Verdict::Exhausted(_) => (NodeEvent::Failed, NODE_FAILING),
+        Verdict::Fail(_) => (NodeEvent::Failed, NODE_FAILING),
     };
     if !run.move_node(node, event) {
         return;
@@ -102,7 +102,7 @@ fn failed(
     run.clean_attempt(node, &Arc::from(reason));
     match verdict {
         Verdict::Retry => run.change(node).attempt_started_at = None,
-        Verdict::Exhausted(error) => {
+        Verdict::Fail(error) => {
             run.change(node).error = Some(Box::new(error));
             end(run, node, now);
             run.decided(node, now);

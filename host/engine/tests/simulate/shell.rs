@@ -5,15 +5,13 @@ mod check;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use engine::{
-    AttemptRow, Changes, Execution, Graph, NodeIdx, NodePhase, NodeSnapshot, Observation, Phase, Step,
-};
+use engine::{AttemptRow, Execution, Graph, NodeIdx, NodeSnapshot, Observation, Phase, Step};
 use model::Timestamp;
 use proto::flyteidl::core;
 
 use crate::rng::Rng;
 use crate::rows::{Batch, Rows};
-use crate::scenario::{Chaos, Scenario};
+use crate::scenario::Scenario;
 use crate::world::{FIRST_TASK, World};
 
 /// When the host crashes.
