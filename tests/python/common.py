@@ -14,7 +14,10 @@ DOMAIN = "development"
 def remote() -> FlyteRemote:
     """A stock client; where the server is comes from the environment, as for any user."""
     return FlyteRemote(
-        Config.auto(), default_project=PROJECT, default_domain=DOMAIN, interactive_mode_enabled=False
+        Config.auto() if "FLYTE_PLATFORM_URL" in os.environ else Config.for_sandbox(),
+        default_project=PROJECT,
+        default_domain=DOMAIN,
+        interactive_mode_enabled=False,
     )
 
 

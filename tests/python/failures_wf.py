@@ -1,12 +1,10 @@
 """Tasks that fail in every way a task can."""
 
 import os
-import signal
-import sys
 import time
 from datetime import timedelta
 
-from flytekit import WorkflowFailurePolicy, current_context, task, workflow
+from flytekit import WorkflowFailurePolicy, task, workflow
 from flytekit.exceptions.user import FlyteRecoverableException
 
 
@@ -23,13 +21,16 @@ def recovers(succeed_at: int) -> int:
 
 @task(retries=3)
 def user_error() -> int:
-    raise ValueError("a message for the user")
+    if attempt() >= 0:
+        raise ValueError("a message for the user")
+    return 0
 
 
 @task(retries=1)
 def exits(code: int) -> int:
     print("last words before the exit", flush=True)
     os._exit(code)
+    return code
 
 
 @task(timeout=timedelta(seconds=2))

@@ -11,7 +11,6 @@ from flytekit.exceptions.user import (
     FlyteInvalidInputException,
 )
 from flytekit.models import filters, literals
-from flytekit.models.common import NamedEntityIdentifier
 from flytekit.models.execution import ExecutionMetadata, ExecutionSpec
 from flytekit.models.admin.common import Sort
 from flytekit.models.core.identifier import Identifier, ResourceType
@@ -68,7 +67,8 @@ check(wait(client, same).outputs["o0"] == 2, "a second execution ran under a tak
 
 # Lists: filters, sorting, paging by token.
 listed, _ = client.client.list_executions_paginated(
-    NamedEntityIdentifier(PROJECT, DOMAIN, ""),
+    PROJECT,
+    DOMAIN,
     limit=100,
     filters=[filters.Equal("phase", "SUCCEEDED")],
     sort_by=Sort("created_at", Sort.Direction.DESCENDING),
@@ -80,15 +80,14 @@ check(created == sorted(created, reverse=True))
 seen, token = [], None
 while True:
     page, token = client.client.list_executions_paginated(
-        NamedEntityIdentifier(PROJECT, DOMAIN, ""),
-        limit=2, token=token, sort_by=Sort("created_at", Sort.Direction.ASCENDING),
+        PROJECT, DOMAIN, limit=2, token=token, sort_by=Sort("created_at", Sort.Direction.ASCENDING),
     )
     seen += [e.id.name for e in page]
     if not token:
         break
 check(len(seen) == len(set(seen)) and set(names) <= set(seen), "paging lost or repeated executions")
 raises(FlyteInvalidInputException, lambda: client.client.list_executions_paginated(
-    NamedEntityIdentifier(PROJECT, DOMAIN, ""), limit=2, token="x"))
+    PROJECT, DOMAIN, limit=2, token="x"))
 tasks = client.list_tasks_by_version(v)
 check({t.id.name for t in tasks} >= {double.name, add.name}, [t.id.name for t in tasks])
 check(client.fetch_workflow(name=wf.name).id.version == v, "the newest version is not the last registered")

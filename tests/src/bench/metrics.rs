@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tests::Server;
+use ::tests::Server;
 
 /// Commits of any kind: histogram.
 pub const STORE_COMMITS: &str = "pinion_store_commit_seconds";
