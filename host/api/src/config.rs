@@ -36,11 +36,16 @@ impl Config {
     /// A sentence about the first contradiction.
     pub fn validate(&self) -> Result<(), String> {
         if self.max_request_size < Size::from_kib(64) {
-            return Err(format!("max-request-size: {} is too small to register a task", self.max_request_size));
+            return Err(format!(
+                "max-request-size: {} is too small to register a task",
+                self.max_request_size
+            ));
         }
         if self.max_inline_size > Size::from_mib(8) {
             let found = self.max_inline_size;
-            return Err(format!("max-inline-size: with {found}, inputs and outputs together may exceed 20 MiB"));
+            return Err(format!(
+                "max-inline-size: with {found}, inputs and outputs together may exceed 20 MiB"
+            ));
         }
         if self.max_workflow_nodes == 0 {
             return Err("max-workflow-nodes: 0 would refuse every workflow".to_owned());

@@ -7,9 +7,9 @@ use prost_types::Timestamp;
 use proto::flyteidl::core::LiteralMap;
 use proto::flyteidl::service::{
     ArtifactType, CreateDownloadLinkRequest, CreateDownloadLinkResponse, CreateDownloadLocationRequest,
-    CreateDownloadLocationResponse, CreateUploadLocationRequest, CreateUploadLocationResponse, GetDataRequest,
-    GetDataResponse, PreSignedUrLs, create_download_link_request::Source, data_proxy_service_server,
-    get_data_response::Data,
+    CreateDownloadLocationResponse, CreateUploadLocationRequest, CreateUploadLocationResponse,
+    GetDataRequest, GetDataResponse, PreSignedUrLs, create_download_link_request::Source,
+    data_proxy_service_server, get_data_response::Data,
 };
 use store::{ListQuery, NodeExecutionRow};
 use tonic::{Request, Response, Status};

@@ -62,7 +62,7 @@ pub enum Error {
     )]
     Changed {
         /// What was to be registered.
-        id: EntityId,
+        id: Box<EntityId>,
         /// The first few changes.
         changes: Vec<Change>,
         /// How many changes there are beyond those.
@@ -72,7 +72,7 @@ pub enum Error {
     #[error("failed to compile workflow for [{id}] with err: {errors}")]
     Compile {
         /// The workflow.
-        id: EntityId,
+        id: Box<EntityId>,
         /// The compiler's findings, one per line.
         errors: String,
     },
@@ -80,7 +80,7 @@ pub enum Error {
     #[error("{id} has nodes this version does not run: {nodes}")]
     UnsupportedNodes {
         /// The workflow.
-        id: EntityId,
+        id: Box<EntityId>,
         /// Their ids and kinds.
         nodes: String,
     },

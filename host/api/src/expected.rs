@@ -1,7 +1,7 @@
 //! Checks a launch plan's spec against its workflow and completes it: what an execution of it must be given. Pure.
 
-use proto::flyteidl::admin::{ConcurrencyLimitBehavior, LaunchPlanClosure, LaunchPlanSpec, Notification, notification};
-use proto::flyteidl::core::{ParameterMap, TypedInterface, workflow_execution::Phase};
+use proto::flyteidl::admin::{ConcurrencyLimitBehavior, LaunchPlanClosure, LaunchPlanSpec};
+use proto::flyteidl::core::{ParameterMap, TypedInterface};
 
 use crate::{
     Error,
@@ -54,65 +54,35 @@ fn check_metadata(spec: &LaunchPlanSpec, expected: &ParameterMap) -> Result<Sche
         let field = "spec.entity_metadata.launch_conditions";
         return Err(Error::invalid(field, "launch conditions are not supported"));
     }
-    for (idx, notification) in metadata.notifications.iter().enumerate() {
-        check_notification(notification).map_err(|reason| {
-            Error::invalid(format!("spec.entity_metadata.notifications[{idx}]"), reason)
-        })?;
-    }
+    launch::notifications::check(&metadata.notifications)
+        .map_err(|error| Error::invalid("spec.entity_metadata", error.to_string()))?;
     schedule::check(metadata.schedule.as_ref(), expected)
-}
-
-fn check_notification(notification: &Notification) -> Result<(), String> {
-    if notification.phases.is_empty() {
-        return Err("names no phase".to_owned());
-    }
-    for phase in &notification.phases {
-        match Phase::try_from(*phase) {
-            Ok(Phase::Succeeded | Phase::Failed | Phase::Aborted | Phase::TimedOut) => {}
-            Ok(other) => return Err(format!("phase {} is not terminal", other.as_str_name())),
-            Err(_) => return Err(format!("{phase} is no phase")),
-        }
-    }
-    let recipients = match &notification.r#type {
-        Some(notification::Type::Email(email)) => &email.recipients_email,
-        Some(notification::Type::PagerDuty(pager)) => &pager.recipients_email,
-        Some(notification::Type::Slack(slack)) => &slack.recipients_email,
-        None => return Err("has no type".to_owned()),
-    };
-    if recipients.is_empty() || recipients.iter().any(String::is_empty) {
-        return Err("has an empty recipient list, or an empty recipient".to_owned());
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use proto::flyteidl::admin::{EmailNotification, LaunchPlanMetadata};
+    use proto::flyteidl::admin::{ConcurrencyPolicy, LaunchPlanMetadata, Notification};
 
     use super::*;
 
-    fn with(notification: Notification) -> LaunchPlanSpec {
-        let metadata = LaunchPlanMetadata { notifications: vec![notification], ..Default::default() };
-        LaunchPlanSpec { entity_metadata: Some(metadata), ..LaunchPlanSpec::default() }
-    }
-
     #[test]
-    fn notifications_wait_for_an_end_and_reach_someone() {
-        let email = |recipients: &[&str], phase: Phase| {
-            let email = EmailNotification {
-                recipients_email: recipients.iter().map(|r| (*r).to_owned()).collect(),
-                ..EmailNotification::default()
-            };
-            with(Notification {
-                phases: vec![phase as i32],
-                r#type: Some(notification::Type::Email(email)),
-            })
-        };
-        let check = |spec| complete(spec, &TypedInterface::default()).is_ok();
-        assert!(check(email(&["a@b"], Phase::Failed)));
-        assert!(!check(email(&["a@b"], Phase::Running)));
-        assert!(!check(email(&[], Phase::Failed)));
-        assert!(!check(with(Notification::default())));
+    fn what_can_not_work_is_refused() {
+        let metadata = |metadata| LaunchPlanSpec { entity_metadata: Some(metadata), ..Default::default() };
+        let notifications = vec![Notification::default()];
+        for broken in [
+            metadata(LaunchPlanMetadata { notifications, ..Default::default() }),
+            metadata(LaunchPlanMetadata {
+                launch_conditions: Some(Default::default()),
+                ..Default::default()
+            }),
+            LaunchPlanSpec { max_parallelism: -1, ..Default::default() },
+            LaunchPlanSpec {
+                concurrency_policy: Some(ConcurrencyPolicy { max: -1, behavior: 1 }),
+                ..Default::default()
+            },
+        ] {
+            assert!(complete(broken.clone(), &TypedInterface::default()).is_err(), "{broken:?}");
+        }
     }
 
     #[test]

@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn broken_expressions_are_refused() {
-        for text in ["eq", "eq(", "eq(a)", "eq(a,)", "eq(,b)", "eq(a,b", "like(a,b)", "eq(a,b)+", "eq(a,b)x", "(a,b)"]
+        for text in
+            ["eq", "eq(", "eq(a)", "eq(a,)", "eq(,b)", "eq(a,b", "like(a,b)", "eq(a,b)+", "eq(a,b)x", "(a,b)"]
         {
             assert!(matches!(parse(text), Err(Error::Invalid { .. })), "{text}");
         }

@@ -38,7 +38,8 @@ pub fn parse(url: &str) -> Result<FlyteUrl, Error> {
         let shown: String = url.chars().take(200).collect();
         Error::invalid("flyte_url", format!("`{shown}`: {reason}"))
     };
-    const FORM: &str = "expected flyte://v1/<project>/<domain>/<execution>/<node>[/<attempt>]/<i|o|d>[/<name>]";
+    const FORM: &str =
+        "expected flyte://v1/<project>/<domain>/<execution>/<node>[/<attempt>]/<i|o|d>[/<name>]";
     let path = url.strip_prefix("flyte://v1/").ok_or_else(|| broken(FORM))?;
     let parts: Vec<&str> = path.split('/').collect();
     let allowed = |part: &&str| {

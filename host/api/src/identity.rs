@@ -1,8 +1,6 @@
 //! Serves `flyteidl.service.IdentityService`: without authentication, nobody in particular.
 
-use proto::flyteidl::service::{
-    UserInfoRequest, UserInfoResponse, identity_service_server::IdentityService,
-};
+use proto::flyteidl::service::{UserInfoRequest, UserInfoResponse, identity_service_server::IdentityService};
 use tonic::{Request, Response, Status};
 
 /// The service.

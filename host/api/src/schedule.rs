@@ -30,8 +30,8 @@ impl ScheduleType {
 
 /// Words for common schedules; `@` before them may be left out.
 const ALIASES: &[&str] = &[
-    "hourly", "hours", "daily", "days", "weekly", "weeks", "monthly", "months", "annually", "yearly", "years",
-    "midnight",
+    "hourly", "hours", "daily", "days", "weekly", "weeks", "monthly", "months", "annually", "yearly",
+    "years", "midnight",
 ];
 
 /// Checks a schedule against the inputs that its launch plan leaves open.
@@ -54,18 +54,17 @@ pub fn check(schedule: Option<&Schedule>, expected: &ParameterMap) -> Result<Sch
         *name != kickoff && !matches!(parameter.behavior, Some(Behavior::Default(_)))
     });
     match open {
-        Some((name, _)) => {
-            Err(invalid(format!("input `{name}` has neither a default nor a fixed value, so nothing would give it")))
-        }
+        Some((name, _)) => Err(invalid(format!(
+            "input `{name}` has neither a default nor a fixed value, so nothing would give it"
+        ))),
         None => Ok(schedule_type),
     }
 }
 
 fn check_kickoff(kickoff: &str, expected: &ParameterMap) -> Result<(), Error> {
-    let parameter = expected
-        .parameters
-        .get(kickoff)
-        .ok_or_else(|| invalid(format!("kickoff time input `{kickoff}` is no free input of the launch plan")))?;
+    let parameter = expected.parameters.get(kickoff).ok_or_else(|| {
+        invalid(format!("kickoff time input `{kickoff}` is no free input of the launch plan"))
+    })?;
     let found = parameter.var.as_ref().and_then(|variable| variable.r#type.as_ref());
     let datetime = LiteralType {
         r#type: Some(literal_type::Type::Simple(SimpleType::Datetime as i32)),
@@ -103,18 +102,25 @@ fn expression(schedule: &Schedule) -> Result<Option<ScheduleType>, Error> {
 }
 
 fn check_cron(text: &str) -> Result<ScheduleType, Error> {
-    let broken = |reason: &str| invalid(format!("`{}`: {reason}", text.chars().take(100).collect::<String>()));
+    let broken =
+        |reason: &str| invalid(format!("`{}`: {reason}", text.chars().take(100).collect::<String>()));
     let trimmed = text.trim();
     if let Some(every) = trimmed.strip_prefix("@every ") {
         let positive = every.starts_with(|c: char| c.is_ascii_digit());
-        return if positive { Ok(ScheduleType::Cron) } else { Err(broken("@every needs a duration such as 1h30m")) };
+        return if positive {
+            Ok(ScheduleType::Cron)
+        } else {
+            Err(broken("@every needs a duration such as 1h30m"))
+        };
     }
     if ALIASES.contains(&trimmed.trim_start_matches('@')) {
         return Ok(ScheduleType::Cron);
     }
     let fields: Vec<&str> = trimmed.split_whitespace().collect();
     let [minute, hour, day, month, weekday] = fields.as_slice() else {
-        return Err(broken("a cron expression has 5 fields, or is one of @hourly, @daily, @weekly, @monthly, @yearly"));
+        return Err(broken(
+            "a cron expression has 5 fields, or is one of @hourly, @daily, @weekly, @monthly, @yearly",
+        ));
     };
     const MONTHS: &[&str] =
         &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
@@ -171,17 +177,12 @@ mod tests {
 
     fn cron(text: &str) -> Schedule {
         let cron = CronSchedule { schedule: text.to_owned(), offset: String::new() };
-        Schedule {
-            schedule_expression: Some(ScheduleExpression::CronSchedule(cron)),
-            ..Schedule::default()
-        }
+        Schedule { schedule_expression: Some(ScheduleExpression::CronSchedule(cron)), ..Schedule::default() }
     }
 
     fn required(simple: SimpleType) -> Parameter {
-        let literal_type = LiteralType {
-            r#type: Some(literal_type::Type::Simple(simple as i32)),
-            ..LiteralType::default()
-        };
+        let literal_type =
+            LiteralType { r#type: Some(literal_type::Type::Simple(simple as i32)), ..LiteralType::default() };
         let var = Variable { r#type: Some(literal_type), ..Variable::default() };
         Parameter { var: Some(var), behavior: Some(Behavior::Required(true)) }
     }
@@ -189,12 +190,20 @@ mod tests {
     #[test]
     fn cron_reads_as_a_cron_does() {
         for text in [
-            "* * * * *", "*/5 * * * *", "0 0 1 jan mon-fri", "1,2,3-5/2 0 ? * *", "0 10 * * 7", "@hourly", "daily",
+            "* * * * *",
+            "*/5 * * * *",
+            "0 0 1 jan mon-fri",
+            "1,2,3-5/2 0 ? * *",
+            "0 10 * * 7",
+            "@hourly",
+            "daily",
             "@every 1h",
         ] {
             assert!(check(Some(&cron(text)), &ParameterMap::default()).is_ok(), "{text}");
         }
-        for text in ["", "* * * *", "60 * * * *", "* * 0 * *", "a * * * *", "5-1 * * * *", "*/0 * * * *", "@never"] {
+        for text in
+            ["", "* * * *", "60 * * * *", "* * 0 * *", "a * * * *", "5-1 * * * *", "*/0 * * * *", "@never"]
+        {
             assert!(check(Some(&cron(text)), &ParameterMap::default()).is_err(), "{text}");
         }
     }

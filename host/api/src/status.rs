@@ -79,6 +79,7 @@ fn launch_code(error: &launch::Error) -> Code {
         | E::Inputs { .. }
         | E::InputsTooLarge { .. }
         | E::Labels { .. }
+        | E::Notifications(_)
         | E::OutOfRange { .. }
         | E::SingleTask { .. } => Code::InvalidArgument,
         E::NotRegistered(_) | E::UnknownExecution(_) | E::UnknownNode { .. } => Code::NotFound,

@@ -40,7 +40,7 @@ pub(crate) async fn check(store: &Store, plan: &EntityId, limit: u32) -> Result<
     if open.len() < limit as usize {
         return Ok(());
     }
-    Err(Error::AtLimit { launch_plan: plan.clone(), limit })
+    Err(Error::AtLimit { launch_plan: Box::new(plan.clone()), limit })
 }
 
 fn filter(entity: Option<&str>, field: &str, values: Vec<String>) -> Filter {

@@ -2,7 +2,7 @@
 
 use model::{EntityId, ExecutionId, id::IdError};
 
-use crate::{inputs::InputError, labels::LabelError};
+use crate::{inputs::InputError, labels::LabelError, notifications::NotificationError};
 
 /// Why an execution was not started.
 #[derive(Debug, thiserror::Error)]
@@ -71,12 +71,14 @@ pub enum Error {
     #[error("invalid inputs of {target}: {}", join(errors))]
     Inputs {
         /// What was to be started.
-        target: EntityId,
+        target: Box<EntityId>,
         /// Everything that is wrong with them.
         errors: Vec<InputError>,
     },
     /// Inputs are larger than allowed.
-    #[error("inputs have {actual} bytes, more than the limit of {allowed}; pass large values as files or datasets")]
+    #[error(
+        "inputs have {actual} bytes, more than the limit of {allowed}; pass large values as files or datasets"
+    )]
     InputsTooLarge {
         /// Encoded size.
         actual: usize,
@@ -91,6 +93,9 @@ pub enum Error {
         /// What is wrong.
         source: LabelError,
     },
+    /// A notification can't work.
+    #[error("invalid spec.notifications: {0}")]
+    Notifications(NotificationError),
     /// A number in the request is out of its range.
     #[error("invalid {field}: {value} is {reason}")]
     OutOfRange {
@@ -102,7 +107,9 @@ pub enum Error {
         reason: &'static str,
     },
     /// Executions start executions without end.
-    #[error("execution is nested {depth} deep, more than the limit of {allowed}; does a launch plan start itself?")]
+    #[error(
+        "execution is nested {depth} deep, more than the limit of {allowed}; does a launch plan start itself?"
+    )]
     TooDeep {
         /// How deep it would be.
         depth: i32,
@@ -113,10 +120,12 @@ pub enum Error {
     #[error("execution {0} already exists")]
     Exists(ExecutionId),
     /// The launch plan's concurrency policy allows no further execution now.
-    #[error("{launch_plan} has {limit} executions that have not ended, as many as its concurrency policy allows")]
+    #[error(
+        "{launch_plan} has {limit} executions that have not ended, as many as its concurrency policy allows"
+    )]
     AtLimit {
         /// The launch plan.
-        launch_plan: EntityId,
+        launch_plan: Box<EntityId>,
         /// How many may run at once.
         limit: u32,
     },
@@ -124,7 +133,7 @@ pub enum Error {
     #[error("cannot make a workflow of {task}: {errors}")]
     SingleTask {
         /// The task.
-        task: EntityId,
+        task: Box<EntityId>,
         /// The compiler's findings.
         errors: String,
     },

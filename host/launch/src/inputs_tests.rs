@@ -1,8 +1,8 @@
 //! Checks the table of merging inputs.
 
 use proto::flyteidl::core::{
-    EnumType, LiteralType, Primitive, Scalar, SimpleType, UnionType, Variable, Void, literal, literal_type::Type,
-    primitive, scalar,
+    EnumType, LiteralType, Primitive, Scalar, SimpleType, UnionType, Variable, Void, literal,
+    literal_type::Type, primitive, scalar,
 };
 
 use super::*;
@@ -34,7 +34,8 @@ fn expected(parameters: &[(&str, LiteralType, Behavior)]) -> ParameterMap {
         var: Some(Variable { r#type: Some(ty.clone()), ..Variable::default() }),
         behavior: Some(behavior.clone()),
     };
-    let parameters = parameters.iter().map(|(name, ty, behavior)| ((*name).to_owned(), parameter(ty, behavior)));
+    let parameters =
+        parameters.iter().map(|(name, ty, behavior)| ((*name).to_owned(), parameter(ty, behavior)));
     ParameterMap { parameters: parameters.collect() }
 }
 

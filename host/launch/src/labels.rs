@@ -67,7 +67,10 @@ pub fn check_labels(labels: &BTreeMap<String, String>, max_entries: usize) -> Re
 ///
 /// # Errors
 /// The first entry that breaks a rule.
-pub fn check_annotations(annotations: &BTreeMap<String, String>, max_entries: usize) -> Result<(), LabelError> {
+pub fn check_annotations(
+    annotations: &BTreeMap<String, String>,
+    max_entries: usize,
+) -> Result<(), LabelError> {
     check_count(annotations, max_entries)?;
     if let Some(key) = annotations.keys().find(|key| !is_key(&key.to_ascii_lowercase())) {
         return Err(LabelError::Key { key: key.clone() });

@@ -1,25 +1,23 @@
 //! Performs a launch: reads what is needed, decides purely, keeps the inputs, inserts the one row.
 
-use std::{
-    fmt,
-    hash::{BuildHasher, Hash},
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
 use blob::{Blob, DataReference};
 use model::{EntityId, ExecutionId, NodeExecutionId, Timestamp, layout};
 use prost::Message;
 use proto::flyteidl::{
-    admin::{ExecutionMetadata, ExecutionSpec, Labels, LaunchPlanClosure, LaunchPlanSpec},
-    core::{LiteralMap, ParameterMap},
+    admin::{ExecutionMetadata, ExecutionSpec, Labels},
+    core::LiteralMap,
 };
 use store::{ExecutionKey, ExecutionRow, Store};
 
-use crate::{Config, Error, Parent, Request, Target, concurrency, inputs, place, settings, single_task};
-
-/// Locks that keep two creations of one name from writing the same input objects at once, and two executions of a
-/// limited launch plan from not counting each other. They hold within this process.
-const N_LOCKS: u64 = 64;
+use crate::{
+    Config, Error, Parent, Request, Target, concurrency, inputs,
+    locks::Locks,
+    place,
+    plan::{Plan, Plans},
+    settings,
+};
 
 /// Starts executions. Cheap to clone.
 #[derive(Clone)]
@@ -31,8 +29,11 @@ struct Inner {
     config: Config,
     store: Store,
     blob: Blob,
-    locks: Vec<tokio::sync::Mutex<()>>,
-    hasher: std::hash::RandomState,
+    plans: Plans,
+    /// Keep two creations of one name from writing the same input objects at once.
+    name_locks: Locks,
+    /// Keep two executions of a limited launch plan from not counting each other. Taken before a name's lock.
+    plan_locks: Locks,
 }
 
 impl fmt::Debug for Launcher {
@@ -41,22 +42,18 @@ impl fmt::Debug for Launcher {
     }
 }
 
-/// What the target says about an execution of it.
-struct Plan {
-    /// The workflow that runs.
-    workflow: EntityId,
-    /// The launch plan's spec; none for a single task.
-    spec: Option<LaunchPlanSpec>,
-    expected: ParameterMap,
-    fixed: LiteralMap,
-}
-
 impl Launcher {
     /// Opens nothing and starts nothing.
     pub fn new(config: Config, store: Store, blob: Blob) -> Self {
-        let locks = (0..N_LOCKS).map(|_| tokio::sync::Mutex::default()).collect();
-        let hasher = std::hash::RandomState::new();
-        Self { inner: Arc::new(Inner { config, store, blob, locks, hasher }) }
+        let inner = Inner {
+            config,
+            store,
+            blob,
+            plans: Plans::new(),
+            name_locks: Locks::new(),
+            plan_locks: Locks::new(),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The settings it was made with.
@@ -76,27 +73,37 @@ impl Launcher {
         if nesting > config.max_nesting {
             return Err(Error::TooDeep { depth: nesting, allowed: config.max_nesting });
         }
-        let plan = self.plan(&request.target).await?;
+        let plan = self.inner.plans.get(store, &request.target).await?;
         let complete = inputs::merge(&request.inputs, &plan.fixed, &plan.expected)
-            .map_err(|errors| Error::Inputs { target: request.target.id().clone(), errors })?;
+            .map_err(|errors| Error::Inputs { target: Box::new(request.target.id().clone()), errors })?;
         check_size(&complete, config.max_inputs_size.bytes())?;
 
         let id = ExecutionId::new(&request.project, &request.domain, &self.name(&request));
         let project_labels: Labels = decode(&project.labels, "labels", &project.id)?;
         let spec = resolve(&request, &plan, parent.as_ref(), nesting, config, &project_labels)?;
-        let row = row(&request, plan.workflow, parent, nesting, &id, &spec);
+        let row = row(&request, plan.workflow.clone(), parent, nesting, &id, &spec);
 
         // A limited launch plan starts its executions one by one, so that they are counted right.
-        let limit = plan.spec.as_ref().and_then(concurrency::limit);
-        let _creating = match limit {
-            Some(_) => self.lock(request.target.id()).await,
-            None => self.lock(&id).await,
+        let _counted = match plan.spec.as_ref().and_then(concurrency::limit) {
+            None => None,
+            Some(limit) => {
+                let guard = self.inner.plan_locks.lock(request.target.id()).await;
+                concurrency::check(store, request.target.id(), limit).await?;
+                Some(guard)
+            }
         };
-        if let Some(limit) = limit {
-            concurrency::check(store, request.target.id(), limit).await?;
+        let inputs = (&request.inputs, &complete);
+        if request.name.is_some() {
+            let _named = self.inner.name_locks.lock(&id).await;
+            // Found out before the objects of the execution that has the name would be touched.
+            if store.execution_get(&id).await?.is_some() {
+                return Err(Error::Exists(id));
+            }
+            Box::pin(self.insert(row, inputs)).await?;
+        } else {
+            Box::pin(self.insert(row, inputs)).await?;
         }
-        self.insert(row, &request.inputs, &complete).await?;
-        tracing::info!(execution = %id, target = %request.target.id(), "execution created");
+        tracing::debug!(execution = %id, target = %request.target.id(), "execution created");
         Ok(id)
     }
 
@@ -121,42 +128,11 @@ impl Launcher {
         spec.overwrite_cache = overwrite_cache;
         let bytes = self.inner.blob.get(&DataReference::parse(row.user_inputs_uri.as_str())?).await?;
         let inputs: LiteralMap = decode(&bytes, "user inputs", original)?;
-        self.create(Request::relaunch(&row, spec, inputs, name, principal)?).await
-    }
-
-    async fn lock(&self, name: &impl Hash) -> tokio::sync::MutexGuard<'_, ()> {
-        let hash = self.inner.hasher.hash_one(name) % N_LOCKS;
-        self.inner.locks[usize::try_from(hash).unwrap_or_default()].lock().await
+        Box::pin(self.create(Request::relaunch(&row, spec, inputs, name, principal)?)).await
     }
 
     fn name(&self, request: &Request) -> String {
         request.name.clone().unwrap_or_else(|| model::name::execution_name(&rand::random()))
-    }
-
-    async fn plan(&self, target: &Target) -> Result<Plan, Error> {
-        match target {
-            Target::LaunchPlan(id) => {
-                let row = self.inner.store.launch_plan_get(id).await?;
-                let row = row.ok_or_else(|| Error::NotRegistered(id.clone()))?;
-                let spec: LaunchPlanSpec = decode(&row.spec, "spec", id)?;
-                let closure: LaunchPlanClosure = decode(&row.closure, "closure", id)?;
-                Ok(Plan {
-                    workflow: row.workflow,
-                    expected: closure.expected_inputs.unwrap_or_default(),
-                    fixed: spec.fixed_inputs.clone().unwrap_or_default(),
-                    spec: Some(spec),
-                })
-            }
-            Target::Task(id) => {
-                let interface = single_task::prepare(&self.inner.store, id).await?;
-                Ok(Plan {
-                    workflow: single_task::workflow_id(id),
-                    spec: None,
-                    expected: inputs::all_required(&interface.inputs.unwrap_or_default()),
-                    fixed: LiteralMap::default(),
-                })
-            }
-        }
     }
 
     /// The parent, as the caller knows it or as the request names it.
@@ -179,19 +155,25 @@ impl Launcher {
         Ok(Some(Parent { execution: row.key, node, nesting: row.nesting }))
     }
 
-    /// Writes the objects, then the row. A name that is taken is found before its objects would be touched.
-    async fn insert(&self, mut row: ExecutionRow, given: &LiteralMap, complete: &LiteralMap) -> Result<(), Error> {
+    /// Writes the objects, then the row.
+    async fn insert(
+        &self,
+        mut row: ExecutionRow,
+        (given, complete): (&LiteralMap, &LiteralMap),
+    ) -> Result<(), Error> {
         let Inner { store, blob, .. } = &*self.inner;
-        if store.execution_get(&row.id).await?.is_some() {
-            return Err(Error::Exists(row.id));
-        }
         let root = blob.metadata_root();
-        let given_at = root.join(&layout::user_inputs(&row.id));
         let complete_at = root.join(&layout::workflow_inputs(&row.id));
-        tokio::try_join!(
-            blob.put(&given_at, given.encode_to_vec().into()),
-            blob.put(&complete_at, complete.encode_to_vec().into()),
-        )?;
+        let put_complete = blob.put(&complete_at, complete.encode_to_vec().into());
+        // Most often nothing was added to what the caller gave; then one object is both.
+        let given_at = if given == complete {
+            put_complete.await?;
+            complete_at.clone()
+        } else {
+            let given_at = root.join(&layout::user_inputs(&row.id));
+            tokio::try_join!(blob.put(&given_at, given.encode_to_vec().into()), put_complete)?;
+            given_at
+        };
         row.user_inputs_uri = given_at.as_str().to_owned();
         row.inputs_uri = complete_at.as_str().to_owned();
         match store.execution_insert(&row).await {
@@ -282,6 +264,10 @@ fn row(
     }
 }
 
-fn decode<M: Message + Default>(bytes: &[u8], what: &'static str, id: &impl fmt::Display) -> Result<M, Error> {
+pub(crate) fn decode<M: Message + Default>(
+    bytes: &[u8],
+    what: &'static str,
+    id: &impl fmt::Display,
+) -> Result<M, Error> {
     M::decode(bytes).map_err(|source| Error::Decode { what, id: id.to_string(), source })
 }

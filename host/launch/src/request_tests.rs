@@ -34,7 +34,8 @@ fn targets_are_launch_plans_and_tasks() {
 
 #[test]
 fn names_are_lower_cased_and_checked() {
-    let name = |name: &str| Request::from_proto(proto(ResourceType::Task, name), "").map(|request| request.name);
+    let name =
+        |name: &str| Request::from_proto(proto(ResourceType::Task, name), "").map(|request| request.name);
     assert_eq!(name("").unwrap(), None);
     assert_eq!(name("My-Run-1").unwrap().as_deref(), Some("my-run-1"));
     for bad in ["1a", "-a", "a_b", "a b", "ä", &"a".repeat(64)] {

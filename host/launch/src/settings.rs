@@ -10,7 +10,7 @@ use proto::flyteidl::admin::{
 };
 use proto::flyteidl::core::{Identity, SecurityContext};
 
-use crate::{Config, Error, Target, labels};
+use crate::{Config, Error, Target, labels, notifications};
 
 /// Fills what the request leaves open.
 #[must_use]
@@ -73,6 +73,9 @@ pub fn check(spec: &ExecutionSpec, config: &Config) -> Result<(), Error> {
         labels::check_annotations(&found.values, config.max_label_entries)
             .map_err(|source| Error::Labels { field: "spec.annotations", source })?;
     }
+    if let Some(NotificationOverrides::Notifications(list)) = &spec.notification_overrides {
+        notifications::check(&list.notifications).map_err(Error::Notifications)?;
+    }
     Ok(())
 }
 
@@ -104,7 +107,7 @@ fn fill_from_plan(spec: &mut ExecutionSpec, plan: &LaunchPlanSpec) {
     }
     spec.interruptible = spec.interruptible.or(plan.interruptible);
     spec.overwrite_cache |= plan.overwrite_cache;
-    spec.quality_of_service = spec.quality_of_service.take().or_else(|| plan.quality_of_service.clone());
+    spec.quality_of_service = spec.quality_of_service.or(plan.quality_of_service);
     spec.cluster_assignment = spec.cluster_assignment.take().or_else(|| plan.cluster_assignment.clone());
     fill_notifications(spec, plan);
 }

@@ -69,11 +69,8 @@ fn request_is_echoed_as_it_came() {
         ..ExecutionSpec::default()
     };
     let found = resolved(request.clone(), Some(&plan()));
-    let want = ExecutionSpec {
-        launch_plan: Some(target().id().to_proto()),
-        overwrite_cache: true,
-        ..request
-    };
+    let want =
+        ExecutionSpec { launch_plan: Some(target().id().to_proto()), overwrite_cache: true, ..request };
     assert_eq!(found, want);
 }
 
@@ -105,7 +102,10 @@ fn project_labels_stand_under_all_others() {
     let project = BTreeMap::from([("team".to_owned(), "p".to_owned()), ("cost".to_owned(), "1".to_owned())]);
     let found = resolve(request, &target(), None, &Config::default(), &project);
     let labels = found.labels.unwrap().values;
-    assert_eq!(labels, BTreeMap::from([("team".to_owned(), "mine".to_owned()), ("cost".to_owned(), "1".to_owned())]));
+    assert_eq!(
+        labels,
+        BTreeMap::from([("team".to_owned(), "mine".to_owned()), ("cost".to_owned(), "1".to_owned())])
+    );
 }
 
 #[test]
@@ -130,9 +130,9 @@ fn deprecated_role_becomes_an_identity() {
 
 #[test]
 fn notifications_come_from_the_plan_unless_overridden() {
-    let email = EmailNotification { recipients_email: vec!["a@b".to_owned()], ..EmailNotification::default() };
-    let notification =
-        Notification { phases: vec![4], r#type: Some(notification::Type::Email(email)) };
+    let email =
+        EmailNotification { recipients_email: vec!["a@b".to_owned()], ..EmailNotification::default() };
+    let notification = Notification { phases: vec![4], r#type: Some(notification::Type::Email(email)) };
     let metadata =
         LaunchPlanMetadata { notifications: vec![notification.clone()], ..LaunchPlanMetadata::default() };
     let plan = LaunchPlanSpec { entity_metadata: Some(metadata), ..LaunchPlanSpec::default() };
@@ -160,7 +160,13 @@ fn unusable_settings_are_refused() {
     assert!(matches!(check(&negative, &config), Err(Error::OutOfRange { .. })));
     let bad = ExecutionSpec { labels: Some(Labels { values: map("a b", "c") }), ..ExecutionSpec::default() };
     assert!(matches!(check(&bad, &config), Err(Error::Labels { field: "spec.labels", .. })));
-    let bad =
-        ExecutionSpec { annotations: Some(Annotations { values: map("a b", "c") }), ..ExecutionSpec::default() };
+    let bad = ExecutionSpec {
+        annotations: Some(Annotations { values: map("a b", "c") }),
+        ..ExecutionSpec::default()
+    };
     assert!(matches!(check(&bad, &config), Err(Error::Labels { field: "spec.annotations", .. })));
+    let list = NotificationList { notifications: vec![Notification::default()] };
+    let overrides = Some(NotificationOverrides::Notifications(list));
+    let bad = ExecutionSpec { notification_overrides: overrides, ..ExecutionSpec::default() };
+    assert!(matches!(check(&bad, &config), Err(Error::Notifications(_))));
 }

@@ -78,7 +78,7 @@ fn workflow_row(
     let (mut generated, _node_id) = workflow_of_task(&template);
     generated.id = Some(workflow.to_proto());
     let compiled_workflow = compiler::compile_workflow(generated, Vec::new(), &[compiled], &[])
-        .map_err(|errors| Error::SingleTask { task: task.clone(), errors: errors.to_string() })?;
+        .map_err(|errors| Error::SingleTask { task: Box::new(task.clone()), errors: errors.to_string() })?;
     let closure = WorkflowClosure { compiled_workflow: Some(compiled_workflow), created_at: None };
     Ok(EntityRow {
         id: workflow,

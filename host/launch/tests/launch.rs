@@ -1,4 +1,5 @@
 //! Starts executions on a real store and a real object directory, and looks at what is left behind.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
 
 use std::collections::BTreeMap;
 
@@ -156,13 +157,27 @@ async fn one_row_and_both_inputs_are_left() {
     let row = world.row(&id).await;
     let root = world.blob.metadata_root();
     assert_eq!(row.inputs_uri, root.join(&layout::workflow_inputs(&id)).as_str());
-    assert_eq!(row.user_inputs_uri, root.join(&layout::user_inputs(&id)).as_str());
+    assert_eq!(row.user_inputs_uri, row.inputs_uri);
     assert_eq!(world.literals(&row.inputs_uri).await, inputs(1));
     assert_eq!(world.literals(&row.user_inputs_uri).await, inputs(1));
     assert_eq!(row.launch_plan, Some(entity(EntityKind::LaunchPlan, "lp")));
     assert_eq!((row.task, row.workflow), (None, entity(EntityKind::Workflow, "wf")));
     assert_eq!((row.phase, row.principal.as_str(), row.live), (0, "me", true));
     assert!(row.created_at == row.updated_at && row.created_at > Timestamp(0));
+}
+
+#[tokio::test]
+async fn what_the_plan_adds_is_kept_apart() {
+    let world = world().await;
+    let fixed_inputs = Some(LiteralMap { literals: BTreeMap::from([("f".to_owned(), integer(9))]) });
+    world.plan("fixed", LaunchPlanSpec { fixed_inputs, ..LaunchPlanSpec::default() }).await;
+    let plan = entity(EntityKind::LaunchPlan, "fixed");
+    let id = world.launcher.create(request("", &plan, inputs(1))).await.unwrap();
+    let row = world.row(&id).await;
+    let root = world.blob.metadata_root();
+    assert_eq!(row.user_inputs_uri, root.join(&layout::user_inputs(&id)).as_str());
+    assert_eq!(world.literals(&row.user_inputs_uri).await, inputs(1));
+    assert_eq!(world.literals(&row.inputs_uri).await.literals.len(), 2);
 }
 
 #[tokio::test]
@@ -203,8 +218,7 @@ async fn refusals_leave_no_row() {
     let plan = entity(EntityKind::LaunchPlan, "lp");
     let base = || request("", &plan, inputs(1));
     let mut unlabelled = base();
-    unlabelled.spec.labels =
-        Some(Labels { values: BTreeMap::from([("a b".to_owned(), String::new())]) });
+    unlabelled.spec.labels = Some(Labels { values: BTreeMap::from([("a b".to_owned(), String::new())]) });
     let missing = request("", &plan, LiteralMap::default());
     let nowhere = request("", &entity(EntityKind::LaunchPlan, "none"), inputs(1));
     let no_task = request("", &entity(EntityKind::Task, "none"), inputs(1));

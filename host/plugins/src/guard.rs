@@ -6,54 +6,25 @@
 //!   (none in a single-threaded runtime), so even if every inline call hung at once, the host would go on.
 //! - On the plugin's own [`Lanes`]: a thread hand-over, tens of microseconds on a busy machine, and safe to lose.
 //!
-//! A plugin starts inline. A poll that takes longer than its budget moves the plugin to its lanes for a while, so a
-//! plugin that blocks takes one host thread once. A future that wakes up while no inline place is free moves too.
-//! Destructors of the plugin's futures run on the lanes.
+//! A plugin starts inline. A poll that takes longer than its budget is noticed by the [`watchdog`](crate::watchdog) and
+//! moves the plugin to its lanes for a while, so a plugin that blocks takes one host thread once. A future that wakes up
+//! while no inline place is free moves too. Destructors of the plugin's futures run on the lanes.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::lanes::{Job, Lanes, Panic};
-
-/// How long a plugin stays on its lanes after a slow poll.
-const SUSPICION: Duration = Duration::from_secs(30);
-
-/// Places for plugin code on the worker threads of one runtime.
-#[derive(Debug)]
-pub(crate) struct InlinePlaces(AtomicUsize);
-
-impl InlinePlaces {
-    /// All workers but one.
-    pub(crate) fn of(runtime: &Handle) -> Self {
-        let workers = match runtime.runtime_flavor() {
-            RuntimeFlavor::MultiThread => runtime.metrics().num_workers(),
-            _ => 1,
-        };
-        Self(AtomicUsize::new(workers.saturating_sub(1)))
-    }
-
-    fn take(&self) -> bool {
-        self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, |free| free.checked_sub(1)).is_ok()
-    }
-
-    fn give(&self) {
-        self.0.fetch_add(1, Ordering::Release);
-    }
-
-    fn any(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
-    }
-}
+use crate::watchdog::{Inside, Watched, Watchdog};
 
 /// Why a call was cut off.
 #[derive(Debug)]
@@ -70,27 +41,16 @@ pub(crate) struct Guard(Arc<Inner>);
 struct Inner {
     runtime: Handle,
     lanes: Lanes,
-    places: Arc<InlinePlaces>,
-    budget: Duration,
-    start: Instant,
-    /// Milliseconds after `start` until which the plugin stays on its lanes.
-    suspect_until: AtomicU64,
+    watched: Watched,
     /// Worker threads of the host that hang in the plugin past a deadline.
     lost_workers: AtomicUsize,
 }
 
 impl Guard {
-    /// Calls of one plugin; `lanes` are its own, `places` those of the runtime.
-    pub(crate) fn new(runtime: Handle, lanes: Lanes, places: Arc<InlinePlaces>, budget: Duration) -> Self {
-        Self(Arc::new(Inner {
-            runtime,
-            lanes,
-            places,
-            budget,
-            start: Instant::now(),
-            suspect_until: AtomicU64::new(0),
-            lost_workers: AtomicUsize::new(0),
-        }))
+    /// Calls of one plugin; `lanes` are its own, the watchdog is that of the runtime.
+    pub(crate) fn new(runtime: Handle, lanes: Lanes, watchdog: &Watchdog, budget: Duration) -> Self {
+        let watched = watchdog.watch(budget);
+        Self(Arc::new(Inner { runtime, lanes, watched, lost_workers: AtomicUsize::new(0) }))
     }
 
     /// Threads that hang in the plugin past a deadline.
@@ -104,7 +64,7 @@ impl Guard {
         limit: Duration,
         future: BoxFuture<'static, T>,
     ) -> Result<T, Cut> {
-        if self.0.may_inline() { self.inline(limit, future).await } else { self.on_lane(limit, future).await }
+        if self.0.watched.may_enter() { self.inline(limit, future).await } else { self.on_lane(limit, future).await }
     }
 
     async fn inline<T: Send + 'static>(
@@ -137,23 +97,6 @@ impl Guard {
     }
 }
 
-impl Inner {
-    fn may_inline(&self) -> bool {
-        let suspect_until = self.suspect_until.load(Ordering::Relaxed);
-        let trusted = suspect_until == 0 || self.now() >= suspect_until;
-        trusted && self.places.any()
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn suspect(&self) {
-        let suspicion = u64::try_from(SUSPICION.as_millis()).unwrap_or(u64::MAX);
-        self.suspect_until.store(self.now().saturating_add(suspicion), Ordering::Relaxed);
-    }
-}
-
 /// A call on the workers of the host, until it has to move.
 struct Inline<T: Send + 'static> {
     state: State<T>,
@@ -171,20 +114,13 @@ impl<T: Send + 'static> Inline<T> {
     /// Polls the plugin on this thread, if there is a place.
     fn poll_here(&mut self, cx: &mut Context<'_>) -> Option<Poll<T>> {
         let State::Here(future) = &mut self.state else { return None };
-        if !self.guard.may_inline() || !self.guard.places.take() {
-            return None;
-        }
-        let place = Place(&self.guard.places);
-        let entered = Instant::now();
+        let inside: Inside<'_> = self.guard.watched.enter()?;
         self.probe.enter();
         let polled = future.as_mut().poll(cx);
         if self.probe.leave() {
             self.guard.lost_workers.fetch_sub(1, Ordering::Relaxed);
         }
-        if entered.elapsed() > self.guard.budget {
-            self.guard.suspect();
-        }
-        drop(place);
+        drop(inside);
         Some(polled)
     }
 }
@@ -219,15 +155,6 @@ impl<T: Send + 'static> Drop for Inline<T> {
         if let State::Here(future) = std::mem::replace(&mut self.state, State::Done) {
             self.guard.lanes.discard(future);
         }
-    }
-}
-
-/// An inline place, given back also when the plugin panics.
-struct Place<'a>(&'a InlinePlaces);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.give();
     }
 }
 
@@ -287,8 +214,8 @@ mod tests {
 
     fn guard(budget: Duration) -> Guard {
         let runtime = Handle::current();
-        let places = Arc::new(InlinePlaces::of(&runtime));
-        Guard::new(runtime, Lanes::new("lane".into(), 2), places, budget)
+        let watchdog = Watchdog::of(&runtime);
+        Guard::new(runtime, Lanes::new("lane".into(), 2), &watchdog, budget)
     }
 
     fn thread_name() -> Option<String> {

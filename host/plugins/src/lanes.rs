@@ -10,7 +10,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -69,6 +69,7 @@ enum Phase {
 pub(crate) struct Job<T> {
     task: Arc<Task>,
     answer: oneshot::Receiver<Result<T, Panic>>,
+    answered: bool,
 }
 
 impl Lanes {
@@ -88,7 +89,7 @@ impl Lanes {
             Slot { phase: Phase::Queued, future: Some(Box::pin(work)), abandoned: false, lost: false };
         let task = Arc::new(Task { lanes: Arc::clone(&self.0), slot: Mutex::new(slot) });
         self.0.enqueue(Arc::clone(&task));
-        Job { task, answer }
+        Job { task, answer, answered: false }
     }
 
     /// Starts a future that nobody waits for.
@@ -257,15 +258,18 @@ impl<T> Future for Job<T> {
     type Output = Result<T, Panic>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.answer.poll_unpin(cx).map(|answer| {
-            answer.unwrap_or_else(|_| Err(Box::new("the job ended without an answer") as Panic))
-        })
+        let answer = ready!(self.answer.poll_unpin(cx));
+        self.answered = true;
+        Poll::Ready(answer.unwrap_or_else(|_| Err(Box::new("the job ended without an answer") as Panic)))
     }
 }
 
 impl<T> Drop for Job<T> {
     fn drop(&mut self) {
-        self.task.abandon();
+        // The thread of a job that answered is on its way out of it.
+        if !self.answered {
+            self.task.abandon();
+        }
     }
 }
 

@@ -42,6 +42,7 @@ mod services;
 mod start;
 mod transport;
 mod verify;
+mod watchdog;
 
 pub use config::{Config, Deadlines, Interface, Isolation, Limits, PluginConfig, RunnerConfig};
 pub use fault::Fault;

@@ -23,12 +23,13 @@ use tokio::task::JoinSet;
 
 use crate::config::{Interface, Limits};
 use crate::fault::Fault;
-use crate::guard::{Guard, InlinePlaces};
+use crate::guard::Guard;
 use crate::lanes::Lanes;
 use crate::link::{Receiver, Sender, link};
 use crate::process::{PROTOCOL, SOCKET_ARGUMENT};
 use crate::services::{Upstream, status};
 use crate::transport::{InProcess, Transport};
+use crate::watchdog::Watchdog;
 use crate::{file, inspect, library};
 
 /// Calls without a limit of their own get this one.
@@ -130,8 +131,8 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
         }
     };
     let runtime = Handle::current();
-    let places = Arc::new(InlinePlaces::of(&runtime));
-    let guard = Guard::new(runtime, lanes, places, limits.poll_budget.get());
+    let watchdog = Watchdog::of(&runtime);
+    let guard = Guard::new(runtime, lanes, &watchdog, limits.poll_budget.get());
     let plugin = Arc::new(InProcess::new(plugin, guard, usize::MAX));
     let hello = Hello { protocol: PROTOCOL, metadata_json, pid: std::process::id() }.encode_to_vec();
     sender.send(&Frame { kind: FrameKind::Hello.into(), body: hello, ..Frame::default() });

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use crate::candidate::Accepted;
 use crate::config::{Config, Interface, Isolation, PluginConfig};
 use crate::fault::Fault;
-use crate::guard::{Cut, Guard, InlinePlaces};
+use crate::guard::{Cut, Guard};
 use crate::lanes::Lanes;
 use crate::plugin::{Plugin, PluginMeta};
 use crate::process::{Plan, Process, Recipe};
@@ -20,6 +20,7 @@ use crate::refusal::{Refusal, RefusalKind};
 use crate::runner::{INTERFACE_ARGUMENT, MESSAGE_LIMIT_ARGUMENT, PATH_ARGUMENT};
 use crate::services::{HostServices, Services};
 use crate::transport::{BAD_CONFIG, InProcess, Transport, diagnosed, fault_of};
+use crate::watchdog::Watchdog;
 use crate::{file, library, schema};
 
 /// What all plugins of one room share.
@@ -28,14 +29,14 @@ pub(crate) struct Room {
     pub(crate) config: Arc<Config>,
     pub(crate) services: Arc<dyn HostServices>,
     pub(crate) runtime: Handle,
-    pub(crate) places: Arc<InlinePlaces>,
+    pub(crate) watchdog: Watchdog,
 }
 
 impl Room {
     pub(crate) fn new(config: Config, services: Arc<dyn HostServices>) -> Self {
         let runtime = Handle::current();
-        let places = Arc::new(InlinePlaces::of(&runtime));
-        Self { config: Arc::new(config), services, runtime, places }
+        let watchdog = Watchdog::of(&runtime);
+        Self { config: Arc::new(config), services, runtime, watchdog }
     }
 
     /// Starts a plugin.
@@ -82,7 +83,7 @@ impl Room {
         let guard = Guard::new(
             self.runtime.clone(),
             lanes.clone(),
-            Arc::clone(&self.places),
+            &self.watchdog,
             limits.poll_budget.get(),
         );
         let (known, interface) = (metadata.clone(), config.interface);

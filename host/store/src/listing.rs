@@ -162,7 +162,8 @@ impl Listing {
         allowed("entity", self.names.iter().chain(joined).copied())
     }
 
-    fn push_order(&self, sql: &mut Sql, dialect: Dialect, query: &ListQuery) -> Result<()> {
+    /// Appends the order alone.
+    pub(crate) fn push_order(&self, sql: &mut Sql, dialect: Dialect, query: &ListQuery) -> Result<()> {
         let (column, ascending, nullable) = match &query.sort {
             None => (self.order.column, self.order.ascending, false),
             Some(sort) => {

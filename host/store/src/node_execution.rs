@@ -42,10 +42,11 @@ const LISTING: Listing = Listing {
     tiebreak: "@.node_id",
 };
 
-/// The table. Time of creation and parent never change, so their index is not touched by a change.
+/// The table. Parent and time of creation make an index, which no change touches.
 pub(crate) const TABLE: Table = Table {
     name: "node_execution",
     n_key: 2,
+    fixed: &["parent_id", "created_at"],
     columns: &[
         ("execution_id", Type::Int),
         ("node_id", Type::Text),
@@ -209,9 +210,15 @@ impl Store {
         parent_id: &str,
         query: &ListQuery,
     ) -> Result<Vec<NodeExecutionRow>> {
-        let mut sql = select(key);
-        sql.push(" and n.parent_id = ").push_arg(parent_id);
+        // Rows that are skipped are skipped in the index: only those of the page are read.
+        let mut sql = Sql::new("select ");
+        sql.push_list("n.", READ.iter().copied());
+        sql.push(" from (select n.execution_id, n.node_id from node_execution n where n.execution_id = ");
+        sql.push_arg(key).push(" and n.parent_id = ").push_arg(parent_id);
         LISTING.push(&mut sql, self.dialect(), query)?;
+        sql.push(") page join node_execution n on n.execution_id = page.execution_id");
+        sql.push(" and n.node_id = page.node_id");
+        LISTING.push_order(&mut sql, self.dialect(), query)?;
         self.fetch(sql).await?.iter().map(read).collect()
     }
 }

@@ -164,7 +164,7 @@ pub struct NodeExecutionRow {
     pub spec_node_id: String,
     /// Node name shown to people.
     pub node_name: String,
-    /// Unique id of the parent node; empty at top level.
+    /// Unique id of the parent node; empty at top level. Kept from the first write of the row.
     pub parent_id: String,
     /// Parent attempt as text, for children.
     pub retry_group: String,
@@ -189,7 +189,7 @@ pub struct NodeExecutionRow {
     pub extra: Vec<u8>,
     /// Bit set of [`NodeFlags`].
     pub flags: i32,
-    /// When the row was made.
+    /// When the row was made. Kept from the first write of the row.
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,

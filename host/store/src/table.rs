@@ -13,6 +13,9 @@ pub(crate) struct Table {
     pub(crate) columns: &'static [(&'static str, Type)],
     /// How many columns make the unique key.
     pub(crate) n_key: usize,
+    /// Columns that keep what the first write gave them. Those of an index belong here: SQLite rewrites the
+    /// index entry of each column that a change names, even if its value stays.
+    pub(crate) fixed: &'static [&'static str],
 }
 
 /// What to do with a row whose key is there already.
@@ -43,7 +46,8 @@ impl Table {
             OnConflict::Keep => sql.push(") do nothing"),
             OnConflict::Replace => {
                 sql.push(") do update set ");
-                for (n, name) in self.names().skip(self.n_key).enumerate() {
+                let changing = self.names().skip(self.n_key).filter(|name| !self.fixed.contains(name));
+                for (n, name) in changing.enumerate() {
                     sql.push(if n > 0 { ", " } else { "" }).push(name).push(" = excluded.").push(name);
                 }
                 &mut sql

@@ -70,6 +70,7 @@ const LISTING: Listing = Listing {
 pub(crate) const TABLE: Table = Table {
     name: "task_execution",
     n_key: 3,
+    fixed: &[],
     columns: &[
         ("execution_id", Type::Int),
         ("node_id", Type::Text),

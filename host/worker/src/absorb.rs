@@ -7,7 +7,7 @@ use model::Timestamp;
 use proto::pinion::plugin::v1::WakeReason;
 
 use crate::actions::{Acted, object_of};
-use crate::attempt::{Attempt, Stage};
+use crate::attempt::{Attempt, Order, Stage};
 use crate::backoff;
 use crate::call::{Answer, Verdict};
 use crate::cleanup::Cleaned;
@@ -62,6 +62,7 @@ impl Driver {
             attempt.record.row.wake_at = Some(wake_at);
             self.alarms.push(Reverse((wake_at, key)));
         }
+        let ends = matches!(answer.verdict, Verdict::Succeeded { .. } | Verdict::Failed { .. });
         let report = settle(attempt, answer.verdict, answer.called, now);
         if attempt.stage == Stage::Driving {
             attempt.bury();
@@ -71,7 +72,13 @@ impl Driver {
         if changed {
             self.dirty.attempt(key, Haste::Urgent, now);
         }
-        self.apply(Observation::TaskReported { node: key.node, attempt: key.attempt, report }, now);
+        let AttemptKey { node, attempt } = key;
+        if ends && self.engine.node(node).attempt_started_at.is_none() {
+            // It ran within the call.
+            let report = Report::Running;
+            self.apply(Observation::TaskReported { node, attempt, report }, answer.called);
+        }
+        self.apply(Observation::TaskReported { node, attempt, report }, now);
     }
 
     fn acted(&mut self, key: AttemptKey, acted: Acted, now: Timestamp) {
@@ -79,7 +86,7 @@ impl Driver {
         attempt.busy = false;
         self.ready.insert(key);
         let config = &self.shared.config.plugin_calls;
-        if acted.remaining.is_empty() {
+        if acted.remaining.is_empty() || matches!(attempt.order, Some(Order::Abort(_))) {
             if !attempt.record.row.intent.is_empty() && attempt.intent.is_empty() {
                 attempt.record.set_intent(&[]);
                 self.dirty.attempt(key, Haste::Lazy, now);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::ExecutionId;
 use proto::pinion::plugin::v1::{
-    AcquireToken, Action, ApplyObject, ObjectError, ObjectRef, ObservedObject, TaskExecutionContext, TokenStatus,
-    action, observed_object::Observed,
+    AcquireToken, Action, ApplyObject, ObjectError, ObjectRef, ObservedObject, TaskExecutionContext,
+    TokenStatus, action, observed_object::Observed,
 };
 
 use crate::clusters::{object_error, to_cluster};
@@ -46,7 +46,9 @@ pub(crate) fn object_of(action: &Action, cluster: &str) -> Option<ObjectRef> {
     let object = match action.action.as_ref()? {
         action::Action::Apply(apply) => named(apply, cluster).ok()?,
         action::Action::Delete(delete) => delete.object.clone()?,
-        action::Action::Acquire(_) | action::Action::Release(_) | action::Action::UploadTaskTemplate(_) => return None,
+        action::Action::Acquire(_) | action::Action::Release(_) | action::Action::UploadTaskTemplate(_) => {
+            return None;
+        }
     };
     Some(placed(object, cluster))
 }
@@ -95,7 +97,7 @@ pub(crate) async fn perform(shared: &Shared, act: Act) -> Acted {
             action::Action::Acquire(acquire) => acquire_token(shared, &act, acquire, &mut acted).await,
             action::Action::Release(release) => {
                 let released =
-                    shared.pools.release(&act.execution, &release.resource_namespace, &release.token).await;
+                    shared.places.release(&act.execution, &release.resource_namespace, &release.token).await;
                 released.err().map(|error| crate::clusters::with_causes(&error))
             }
             action::Action::UploadTaskTemplate(_) => {
@@ -124,13 +126,14 @@ async fn apply_object(shared: &Shared, act: &Act, apply: &ApplyObject, acted: &m
         observed: Some(Observed::Error(error)),
         events: Vec::new(),
     };
-    let (object, mut json) = match named(apply, &act.context.cluster).and_then(|o| Ok((o, parse(&apply.json)?))) {
-        Ok(found) => found,
-        Err(error) => {
-            acted.observed.push(refused(apply.object.clone(), error));
-            return None;
-        }
-    };
+    let (object, mut json) =
+        match named(apply, &act.context.cluster).and_then(|o| Ok((o, parse(&apply.json)?))) {
+            Ok(found) => found,
+            Err(error) => {
+                acted.observed.push(refused(apply.object.clone(), error));
+                return None;
+            }
+        };
     let Some(cluster) = shared.clusters.get(&object.cluster) else {
         let error = shared.clusters.unknown(&object.cluster);
         acted.observed.push(refused(Some(object), error));
@@ -181,11 +184,16 @@ pub(crate) async fn delete_object(shared: &Shared, object: ObjectRef) -> Option<
     }
 }
 
-async fn acquire_token(shared: &Shared, act: &Act, acquire: &AcquireToken, acted: &mut Acted) -> Option<String> {
+async fn acquire_token(
+    shared: &Shared,
+    act: &Act,
+    acquire: &AcquireToken,
+    acted: &mut Acted,
+) -> Option<String> {
     let asked = (acquire.resource_namespace.as_str(), acquire.token.as_str());
     let waiter = Some((&act.mailbox, act.attempt));
     let now = shared.clock.now();
-    match shared.pools.allocate(&act.execution, asked, acquire.constraints.as_ref(), waiter, now).await {
+    match shared.places.acquire(&act.execution, asked, acquire.constraints, waiter, now).await {
         Ok(status) => {
             acted.tokens.push(status);
             None

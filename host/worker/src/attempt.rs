@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use model::Timestamp;
 use proto::pinion::plugin::v1::{
-    AcquireToken, Action, ObjectGone, ObservedObject, Phase, PhaseInfo, TaskExecutionContext, TokenStatus, WakeReason, action,
-    observed_object::Observed,
+    AcquireToken, Action, ObjectGone, ObservedObject, Phase, PhaseInfo, TaskExecutionContext, TokenStatus,
+    WakeReason, action, observed_object::Observed,
 };
 
 use crate::clusters::key_of;
@@ -203,7 +203,8 @@ impl Attempt {
 
     /// Asks again for tokens it waits for; all of them, or those whose time has come.
     pub(crate) fn ask_again(&mut self, due: Option<Timestamp>) {
-        let waits = |token: &&mut Token| !token.status.granted && due.is_none_or(|now| token.ask_again_at <= now);
+        let waits =
+            |token: &&mut Token| !token.status.granted && due.is_none_or(|now| token.ask_again_at <= now);
         for token in self.tokens.values_mut().filter(waits) {
             token.ask_again_at = Timestamp(i64::MAX);
             self.intent.push(Action { action: Some(action::Action::Acquire(token.acquire.clone())) });

@@ -3,7 +3,6 @@
 //! Whatever the plugin does, there is an answer: a fault is a system failure of this attempt and of nothing else.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use model::Timestamp;
@@ -17,7 +16,7 @@ use crate::plugin::{Fault, Plugin};
 use crate::program::Program;
 use crate::response::{self, Standing};
 use crate::shared::Shared;
-use crate::{backoff, clock, inputs, metric};
+use crate::{backoff, clock, inputs};
 
 /// gRPC code FAILED_PRECONDITION, with which a plugin refuses a state it cannot read.
 const FAILED_PRECONDITION: u32 = 9;
@@ -61,8 +60,15 @@ pub(crate) enum Verdict {
     Parked(String),
     Waiting,
     Running,
-    Succeeded { output_uri: String, deck_uri: String },
-    Failed { error: ExecutionError, recoverable: bool, cleanup: bool },
+    Succeeded {
+        output_uri: String,
+        deck_uri: String,
+    },
+    Failed {
+        error: ExecutionError,
+        recoverable: bool,
+        cleanup: bool,
+    },
 }
 
 impl Answer {
@@ -85,8 +91,8 @@ pub(crate) async fn perform(shared: &Shared, mut call: Call) -> Answer {
         return answer;
     }
     call.request.now = Some(called.to_proto());
-    let prefix = call.request.context.as_ref().map(|context| context.output_prefix.clone()).unwrap_or_default();
-    let started = Instant::now();
+    let prefix =
+        call.request.context.as_ref().map(|context| context.output_prefix.clone()).unwrap_or_default();
     let handled = tokio::time::timeout(
         shared.config.plugin_calls.backstop.get(),
         call.plugin.handle(std::mem::take(&mut call.request)),
@@ -98,21 +104,11 @@ pub(crate) async fn perform(shared: &Shared, mut call: Call) -> Answer {
             message: format!("plugin {} did not answer within {limit}", call.plugin.id()),
         })
     });
-    observe(&call, started, handled.is_ok());
     match handled {
         Ok(response) => judge(shared, &call, &prefix, response, &mut answer).await,
         Err(fault) => answer.verdict = of_fault(fault),
     }
     answer
-}
-
-fn observe(call: &Call, started: Instant, answered: bool) {
-    let plugin = call.plugin.id().to_owned();
-    metrics::histogram!(metric::PLUGIN_SECONDS, "plugin" => plugin.clone(), "verb" => "handle")
-        .record(started.elapsed().as_secs_f64());
-    if !answered {
-        metrics::counter!(metric::PLUGIN_FAULTS, "plugin" => plugin, "verb" => "handle").increment(1);
-    }
 }
 
 /// What must be there before the plugin is asked: its state in its own version, and the inputs.
@@ -129,21 +125,27 @@ async fn prepare(shared: &Shared, call: &mut Call, answer: &mut Answer) -> Resul
         system_failure("InputsUnavailable", message, true)
     };
     if let Some(bytes) = call.unwritten.take() {
-        retried(shared, || shared.files.write(&call.input_uri, bytes.clone())).await.map_err(|e| unreadable(&e))?;
+        retried(shared, || shared.files.write(&call.input_uri, bytes.clone()))
+            .await
+            .map_err(|e| unreadable(&e))?;
     }
     if let Some(sources) = call.sources.take() {
         let restored = inputs::restore(shared, &call.program, call.node, &call.input_uri, sources).await;
-        restored.map_err(|error| Verdict::Failed { error, recoverable: true, cleanup: true })?;
+        restored.map_err(|error| Verdict::Failed { error: *error, recoverable: true, cleanup: true })?;
     }
     if call.plugin.inputs_inline() {
-        let bytes = retried(shared, || shared.files.bytes(&call.input_uri)).await.map_err(|e| unreadable(&e))?;
+        let bytes =
+            retried(shared, || shared.files.bytes(&call.input_uri)).await.map_err(|e| unreadable(&e))?;
         call.request.inputs = Some(bytes.to_vec());
     }
     Ok(())
 }
 
 /// Tries a storage operation again while that may help.
-pub(crate) async fn retried<T, F>(shared: &Shared, operation: impl Fn() -> F) -> Result<T, crate::files::Error>
+pub(crate) async fn retried<T, F>(
+    shared: &Shared,
+    operation: impl Fn() -> F,
+) -> Result<T, crate::files::Error>
 where
     F: Future<Output = Result<T, crate::files::Error>>,
 {
@@ -198,13 +200,13 @@ async fn settled(shared: &Shared, call: &Call, prefix: &str, outputs: Option<Out
     let Some(task) = call.program.task(call.node) else {
         return system_failure("BadSpecificationError", "the node runs no task".to_owned(), false);
     };
-    let expected =
-        Expected { prefix, declared: task.outputs.as_ref(), generates_deck: task.generates_deck };
+    let expected = Expected { prefix, declared: task.outputs.as_ref(), generates_deck: task.generates_deck };
     match retried(shared, || outcome::settle(&shared.files, expected, outputs.clone())).await {
         Ok(Outcome::Succeeded { output_uri, deck_uri }) => Verdict::Succeeded { output_uri, deck_uri },
         Ok(Outcome::Failed { error, recoverable }) => Verdict::Failed { error, recoverable, cleanup: false },
         Err(error) => {
-            let message = format!("the outputs cannot be read or written: {}", crate::clusters::with_causes(&error));
+            let message =
+                format!("the outputs cannot be read or written: {}", crate::clusters::with_causes(&error));
             system_failure("OutputsUnavailable", message, true)
         }
     }
@@ -212,7 +214,11 @@ async fn settled(shared: &Shared, call: &Call, prefix: &str, outputs: Option<Out
 
 fn failure_of(phase: &PhaseInfo) -> ExecutionError {
     let mut error = phase.error.clone().unwrap_or_else(|| {
-        execution_error(ErrorKind::System, "UnknownError", "the plugin reported a failure without an error".to_owned())
+        execution_error(
+            ErrorKind::System,
+            "UnknownError",
+            "the plugin reported a failure without an error".to_owned(),
+        )
     });
     if error.message.is_empty() {
         error.message.clone_from(&phase.reason);

@@ -4,14 +4,13 @@
 //! objects it knows of and closes the attempt with a word about it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use proto::pinion::plugin::v1::{
     AbortRequest, FinalizeRequest, ObjectRef, ObservedObject, PhaseInfo, PluginState, TaskExecutionContext,
 };
 
 use crate::actions::{self, Act};
-use crate::plugin::{Fault, Plugin};
+use crate::plugin::Fault;
 use crate::shared::Shared;
 use crate::{backoff, clock, metric};
 
@@ -80,11 +79,13 @@ pub(crate) async fn perform(shared: &Shared, mut cleanup: Cleanup) -> Cleaned {
         objects = cleanup.objects.len(),
         "the plugin cannot clean up, its objects were deleted by the host"
     );
-    cleaned.debt = Some(format!("the plugin could not clean up ({last}); the host deleted the objects it knows of"));
+    cleaned.debt =
+        Some(format!("the plugin could not clean up ({last}); the host deleted the objects it knows of"));
     cleaned
 }
 
 async fn once(shared: &Shared, cleanup: &mut Cleanup, cleaned: &mut Cleaned) -> Result<(), Failure> {
+    let _permit = shared.permits.acquire().await;
     let plugin = shared
         .plugins
         .resolve(&cleanup.task_type, &cleanup.pin)
@@ -97,7 +98,7 @@ async fn once(shared: &Shared, cleanup: &mut Cleanup, cleaned: &mut Cleaned) -> 
             reason: reason.clone(),
             observed: cleanup.observed.clone(),
         };
-        let response = timed(shared, &*plugin, "abort", plugin.abort(request)).await?;
+        let response = limited(shared, "abort", plugin.abort(request)).await?;
         act(shared, &cleanup.act, response.actions).await?;
         cleaned.phase = response.phase;
         cleanup.abort = None;
@@ -107,28 +108,24 @@ async fn once(shared: &Shared, cleanup: &mut Cleanup, cleaned: &mut Cleaned) -> 
         state: cleanup.state.clone(),
         observed: cleanup.observed.clone(),
     };
-    let response = timed(shared, &*plugin, "finalize", plugin.finalize(request)).await?;
+    let response = limited(shared, "finalize", plugin.finalize(request)).await?;
     act(shared, &cleanup.act, response.actions).await
 }
 
-async fn timed<T>(
+async fn limited<T>(
     shared: &Shared,
-    plugin: &dyn Plugin,
     verb: &'static str,
     call: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, Failure> {
-    let (limit, started) = (shared.config.plugin_calls.backstop, Instant::now());
-    let result = tokio::time::timeout(limit.get(), call).await;
-    metrics::histogram!(metric::PLUGIN_SECONDS, "plugin" => plugin.id().to_owned(), "verb" => verb)
-        .record(started.elapsed().as_secs_f64());
-    let failure = match result {
-        Ok(Ok(response)) => return Ok(response),
-        Ok(Err(Fault::Unavailable(unavailable))) => Failure { text: unavailable.reason, gone: unavailable.gone },
-        Ok(Err(fault)) => Failure::plain(format!("{verb}: {}", fault.text())),
-        Err(_) => Failure::plain(format!("{verb}: no answer within {limit}")),
-    };
-    metrics::counter!(metric::PLUGIN_FAULTS, "plugin" => plugin.id().to_owned(), "verb" => verb).increment(1);
-    Err(failure)
+    let limit = shared.config.plugin_calls.backstop;
+    match tokio::time::timeout(limit.get(), call).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(Fault::Unavailable(unavailable))) => {
+            Err(Failure { text: unavailable.reason, gone: unavailable.gone })
+        }
+        Ok(Err(fault)) => Err(Failure::plain(format!("{verb}: {}", fault.text()))),
+        Err(_) => Err(Failure::plain(format!("{verb}: no answer within {limit}"))),
+    }
 }
 
 async fn act(

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cluster::Cluster;
-use proto::pinion::plugin::v1::{ObjectError, ObjectGone, ObjectRef, ObservedObject, observed_object::Observed};
+use proto::pinion::plugin::v1::{
+    ObjectError, ObjectGone, ObjectRef, ObservedObject, observed_object::Observed,
+};
 
 /// The clusters objects can go to. Cheap to clone.
 #[derive(Clone)]
@@ -15,7 +17,10 @@ pub struct Clusters {
 
 impl std::fmt::Debug for Clusters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Clusters").field("names", &self.by_name.keys()).field("default", &self.default).finish()
+        f.debug_struct("Clusters")
+            .field("names", &self.by_name.keys())
+            .field("default", &self.default)
+            .finish()
     }
 }
 
@@ -73,7 +78,9 @@ impl Clusters {
 
 /// Key of an object among all objects.
 pub(crate) fn key_of(object: &ObjectRef) -> String {
-    [&object.cluster, &object.api_version, &object.kind, &object.namespace, &object.name].map(String::as_str).join("|")
+    [&object.cluster, &object.api_version, &object.kind, &object.namespace, &object.name]
+        .map(String::as_str)
+        .join("|")
 }
 
 pub(crate) fn to_cluster(object: &ObjectRef) -> cluster::ObjectRef {

@@ -108,7 +108,8 @@ impl Loop {
         {
             if jobs.len() == 1 {
                 tracing::error!(error = %rejected, rows = n_rows(&batch), "the store refuses a batch");
-                return Ok(answer(jobs, &Err(Refusal::Rejected(rejected))));
+                answer(jobs, &Err(Refusal::Rejected(rejected)));
+                return Ok(());
             }
             // One of them is not like the others: each for itself, so that only that one is refused.
             for job in jobs {

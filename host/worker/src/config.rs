@@ -205,9 +205,9 @@ impl Config {
         let zero = zero.or_else(|| above_zero.iter().find(|(_, value)| value.is_zero()).map(|(key, _)| *key));
         match zero {
             Some(key) => Err(Error::Config(format!("{key} must be greater than 0"))),
-            None if self.plugin_calls.backoff_max < self.plugin_calls.backoff_base => {
-                Err(Error::Config("plugin-calls.backoff-max is shorter than plugin-calls.backoff-base".to_owned()))
-            }
+            None if self.plugin_calls.backoff_max < self.plugin_calls.backoff_base => Err(Error::Config(
+                "plugin-calls.backoff-max is shorter than plugin-calls.backoff-base".to_owned(),
+            )),
             None => Ok(()),
         }
     }

@@ -144,7 +144,9 @@ fn env(info: &Info, task: &Task, id: &AttemptId, console_url: &str) -> BTreeMap<
         ("FLYTE_INTERNAL_TASK_VERSION", task.id.version.clone()),
         ("FLYTE_EXECUTION_URL", console_url.to_owned()),
     ];
-    env.extend(own.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value)));
+    env.extend(
+        own.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value)),
+    );
     env
 }
 

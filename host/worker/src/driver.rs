@@ -26,7 +26,7 @@ use crate::inputs::Fetched;
 use crate::mailbox::{AttemptKey, Mailbox};
 use crate::program::Program;
 use crate::shared::Shared;
-use crate::{rows, metric};
+use crate::{metric, rows};
 
 const WRITES_AT_ONCE: usize = 64;
 
@@ -126,10 +126,7 @@ impl Driver {
             } else {
                 self.start_ready();
             }
-            // What was parked while starting is to be written before anyone sleeps.
-            if !self.dirty.urgent() {
-                self.wait().await;
-            }
+            self.wait().await;
         }
     }
 
@@ -177,7 +174,9 @@ impl Driver {
             if let Some(attempt) = self.attempts.remove(&key) {
                 self.shared.routes.remove(&attempt.record.objects);
             }
-            self.unwritten.remove(&key.node);
+            if self.engine.node(key.node).phase.is_terminal() {
+                self.unwritten.remove(&key.node);
+            }
         }
         Ok(())
     }
@@ -188,7 +187,8 @@ impl Driver {
         if dirty.execution {
             batch.executions.push(rows::execution_update(&self.info, &self.engine, now));
         }
-        let node = |node: &NodeIdx| rows::node_row(&self.info, &self.program, *node, self.engine.node(*node), now);
+        let node =
+            |node: &NodeIdx| rows::node_row(&self.info, &self.program, *node, self.engine.node(*node), now);
         batch.nodes = dirty.nodes.iter().map(node).collect();
         let attempts = dirty.attempts.iter().filter_map(|key| self.attempts.get(key));
         batch.tasks = attempts.map(|attempt| attempt.record.to_row()).collect();

@@ -46,7 +46,8 @@ impl Info {
     ) -> Result<Self, String> {
         let spec = ExecutionSpec::decode(row.spec.as_slice())
             .map_err(|error| format!("the stored execution spec cannot be read: {error}"))?;
-        let raw_prefix = spec.raw_output_data_config.as_ref().map(|raw| raw.output_location_prefix.trim_end_matches('/'));
+        let raw_prefix =
+            spec.raw_output_data_config.as_ref().map(|raw| raw.output_location_prefix.trim_end_matches('/'));
         let raw_root = match raw_prefix.filter(|prefix| !prefix.is_empty()) {
             Some(prefix) => DataReference::parse(prefix).map_err(|error| error.to_string())?,
             None => raw_root,

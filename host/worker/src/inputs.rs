@@ -72,12 +72,12 @@ impl Driver {
         let mut reading = Box::pin(async move { read(&shared, wanted).await });
         match futures::poll!(&mut reading) {
             Poll::Ready(Ok(sources)) => self.make(node, &sources, now).await,
-            Poll::Ready(Err(error)) => self.resolved(node, Err(error), now),
+            Poll::Ready(Err(error)) => self.resolved(node, Err(*error), now),
             Poll::Pending => {
                 self.work.spawn(async move {
                     let fetched = match reading.await {
                         Ok(sources) => Fetched::Sources(sources),
-                        Err(error) => Fetched::Failed(error),
+                        Err(error) => Fetched::Failed(*error),
                     };
                     Done::Fetched { node, fetched }
                 });
@@ -88,7 +88,7 @@ impl Driver {
     async fn make(&mut self, node: NodeIdx, sources: &Sources, now: Timestamp) {
         let inputs = match bind(&self.program, node, sources) {
             Ok(inputs) => inputs,
-            Err(error) => return self.resolved(node, Err(error), now),
+            Err(error) => return self.resolved(node, Err(*error), now),
         };
         if node == self.program.graph.end {
             return self.write_outputs(node, inputs, now).await;
@@ -118,7 +118,11 @@ impl Driver {
                         Ok(()) => Fetched::Written(uri),
                         Err(error) => {
                             let message = format!("cannot write the outputs: {}", with_causes(&error));
-                            Fetched::Failed(execution_error(ErrorKind::System, "OutputsWriteFailure", message))
+                            Fetched::Failed(execution_error(
+                                ErrorKind::System,
+                                "OutputsWriteFailure",
+                                message,
+                            ))
                         }
                     };
                     Done::Fetched { node, fetched }
@@ -128,23 +132,23 @@ impl Driver {
     }
 }
 
-async fn read(shared: &Shared, wanted: Wanted) -> Result<Sources, ExecutionError> {
+async fn read(shared: &Shared, wanted: Wanted) -> Result<Sources, Box<ExecutionError>> {
     let mut sources = Sources::new();
     for (id, uri) in wanted {
         let map = retried(shared, || shared.files.map(&uri)).await.map_err(|error| {
             let message = format!("cannot read the outputs of node {id:?}: {}", with_causes(&error));
-            execution_error(ErrorKind::System, engine::inputs::BINDING_RESOLUTION_FAILURE, message)
+            Box::new(execution_error(ErrorKind::System, engine::inputs::BINDING_RESOLUTION_FAILURE, message))
         })?;
         sources.insert(id, map);
     }
     Ok(sources)
 }
 
-fn bind(program: &Program, node: NodeIdx, sources: &Sources) -> Result<LiteralMap, ExecutionError> {
+fn bind(program: &Program, node: NodeIdx, sources: &Sources) -> Result<LiteralMap, Box<ExecutionError>> {
     let graph = &program.graph;
     let bindings = graph.node(node).map(|node| node.bindings.as_slice()).unwrap_or_default();
     let mut fetch = |id: &str| sources.get(id).cloned().ok_or("its outputs were not read");
-    engine::inputs::resolve(graph, bindings, &mut fetch)
+    engine::inputs::resolve(graph, bindings, &mut fetch).map_err(Box::new)
 }
 
 /// Writes the inputs of a task that an earlier life resolved and may not have written.
@@ -154,7 +158,7 @@ pub(crate) async fn restore(
     node: NodeIdx,
     uri: &str,
     wanted: Wanted,
-) -> Result<(), ExecutionError> {
+) -> Result<(), Box<ExecutionError>> {
     if uri.is_empty() || shared.files.exists(uri).await.unwrap_or(false) {
         return Ok(());
     }
@@ -162,6 +166,6 @@ pub(crate) async fn restore(
     let bytes = Bytes::from(inputs.encode_to_vec());
     retried(shared, || shared.files.write(uri, bytes.clone())).await.map_err(|error| {
         let message = format!("cannot write the inputs: {}", with_causes(&error));
-        execution_error(ErrorKind::System, "InputsUnavailable", message)
+        Box::new(execution_error(ErrorKind::System, "InputsUnavailable", message))
     })
 }

@@ -15,10 +15,6 @@ pub const COMMIT_SECONDS: &str = "pinion_worker_commit_seconds";
 pub const COMMIT_RETRIES: &str = "pinion_worker_commit_retries_total";
 /// Gauge of executions in memory.
 pub const LIVE: &str = "pinion_worker_live_executions";
-/// Histogram of the seconds one plugin call took, by `plugin` and `verb`.
-pub const PLUGIN_SECONDS: &str = "pinion_worker_plugin_call_seconds";
-/// Counter of plugin calls without an answer, by `plugin` and `verb`.
-pub const PLUGIN_FAULTS: &str = "pinion_worker_plugin_faults_total";
 /// Histogram of the seconds from the creation of an execution to the first call of a plugin for it.
 pub const FIRST_CALL_SECONDS: &str = "pinion_worker_first_call_seconds";
 /// Histogram of the seconds from the end of the last upstream node to the first call of a plugin for a node.
@@ -31,15 +27,13 @@ pub const WATCH_LAGGED: &str = "pinion_worker_watch_lagged_total";
 pub const DRIVER_PANICS: &str = "pinion_worker_driver_panics_total";
 
 /// Their descriptions.
-pub const METRICS: [Metric; 13] = [
+pub const METRICS: [Metric; 11] = [
     Metric::new(ROUNDS, Kind::Counter, Unit::Count, "Rounds of all executions."),
     Metric::new(TRANSITIONS, Kind::Counter, Unit::Count, "Rows of nodes and attempts that changed."),
     Metric::new(COMMIT_ROWS, Kind::Histogram, Unit::Count, "Rows written by one commit."),
     Metric::new(COMMIT_SECONDS, Kind::Histogram, Unit::Seconds, "Time one commit took."),
     Metric::new(COMMIT_RETRIES, Kind::Counter, Unit::Count, "Commits that had to be repeated."),
     Metric::new(LIVE, Kind::Gauge, Unit::Count, "Executions this host drives."),
-    Metric::new(PLUGIN_SECONDS, Kind::Histogram, Unit::Seconds, "Time one call of a plugin took."),
-    Metric::new(PLUGIN_FAULTS, Kind::Counter, Unit::Count, "Calls of plugins without an answer."),
     Metric::new(
         FIRST_CALL_SECONDS,
         Kind::Histogram,
@@ -58,8 +52,18 @@ pub const METRICS: [Metric; 13] = [
         Unit::Count,
         "Attempts closed though their plugin could not clean up; look at their last reason.",
     ),
-    Metric::new(WATCH_LAGGED, Kind::Counter, Unit::Count, "Times changes of a cluster's objects were missed."),
-    Metric::new(DRIVER_PANICS, Kind::Counter, Unit::Count, "Executions whose driver panicked and was restarted."),
+    Metric::new(
+        WATCH_LAGGED,
+        Kind::Counter,
+        Unit::Count,
+        "Times changes of a cluster's objects were missed.",
+    ),
+    Metric::new(
+        DRIVER_PANICS,
+        Kind::Counter,
+        Unit::Count,
+        "Executions whose driver panicked and was restarted.",
+    ),
 ];
 
 /// Micros as the seconds metrics are in.

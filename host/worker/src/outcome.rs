@@ -209,7 +209,12 @@ fn failed(kind: ErrorKind, code: &str, message: String, recoverable: bool) -> Ou
 
 /// An error with its text cut to what Flyte keeps.
 pub(crate) fn execution_error(kind: ErrorKind, code: &str, message: String) -> ExecutionError {
-    ExecutionError { code: code.to_owned(), message: cut(message), kind: kind.into(), ..ExecutionError::default() }
+    ExecutionError {
+        code: code.to_owned(),
+        message: cut(message),
+        kind: kind.into(),
+        ..ExecutionError::default()
+    }
 }
 
 /// Cuts an error text to what Flyte keeps.

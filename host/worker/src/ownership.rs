@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use model::Timestamp;
+use store::Wake;
 use store::row::{Batch, ExecutionKey, ExecutionRow, Lease};
-use store::{Store, Wake};
 use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use crate::driver::Ended;
 use crate::mailbox::Mailbox;
 use crate::recover::{self, Obstacle};
 use crate::shared::Shared;
-use crate::{Error, backoff, rows, metric};
+use crate::{Error, backoff, metric, rows};
 
 const CLAIMED_AT_ONCE: usize = 256;
 const MAX_RESTARTS: u32 = 5;
@@ -84,7 +84,12 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    pub(crate) fn new(shared: Arc<Shared>, lease: Lease, hints: Arc<Hints>, drain: CancellationToken) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        lease: Lease,
+        hints: Arc<Hints>,
+        drain: CancellationToken,
+    ) -> Self {
         Self { shared, lease, hints, drain, drivers: JoinSet::new(), backlog: true }
     }
 
@@ -196,7 +201,7 @@ impl Owner {
         self.drivers.spawn(async move {
             let key = row.key;
             Box::pin(drive(&shared, row, &mailbox)).await;
-            shared.pools.forget(&mailbox);
+            shared.places.forget(&mailbox);
             shared.registry.remove(key);
         });
     }
@@ -217,41 +222,62 @@ impl Owner {
     }
 }
 
-/// Drives an execution to its end, again from its rows should that panic.
+/// Why a driver is to be started again.
+enum Setback {
+    /// The store gave no answer.
+    Store(String),
+    /// Something is wrong with the execution or the host.
+    Fault(String),
+}
+
+/// Drives an execution to its end, again from its rows should that fail.
 async fn drive(shared: &Arc<Shared>, mut row: ExecutionRow, mailbox: &Arc<Mailbox>) {
-    let mut n_failed = 0;
+    let (mut n_tried, mut n_faults) = (0, 0);
     loop {
-        let obstacle = match AssertUnwindSafe(once(shared, &row, mailbox)).catch_unwind().await {
+        let setback = match AssertUnwindSafe(once(shared, &row, mailbox)).catch_unwind().await {
             Ok(Ok(Ended::Done | Ended::Drained | Ended::Refused(Refusal::Stopped))) => return,
-            Ok(Ok(Ended::Refused(Refusal::Rejected(text)))) | Ok(Err(text)) => text,
+            Ok(Ok(Ended::Refused(Refusal::Rejected(text)))) => Setback::Fault(text),
+            Ok(Err(error)) => Setback::Store(with_causes(&error)),
             Err(_) => {
                 metrics::counter!(metric::DRIVER_PANICS).increment(1);
-                "its driver panicked".to_owned()
+                Setback::Fault("its driver panicked".to_owned())
             }
         };
-        n_failed += 1;
-        tracing::error!(execution = %row.id, error = %obstacle, n_failed, "an execution cannot go on");
-        if n_failed > MAX_RESTARTS {
+        n_tried += 1;
+        match setback {
+            Setback::Store(error) => {
+                tracing::warn!(execution = %row.id, %error, n_tried, "cannot read an execution, trying again");
+            }
+            Setback::Fault(error) => {
+                n_faults += 1;
+                tracing::error!(execution = %row.id, %error, n_faults, "an execution cannot go on");
+            }
+        }
+        if n_faults > MAX_RESTARTS {
+            // Its rows stay as they are: the host is at fault, and a better one takes them up.
             return;
         }
-        let pause = backoff::pause(&shared.config.plugin_calls, n_failed);
+        let pause = backoff::pause(&shared.config.plugin_calls, n_tried);
         shared.clock.sleep_until(after(shared.clock.now(), pause)).await;
-        match read_again(&shared.store, row.key).await {
-            Some(newest) if newest.live => row = newest,
-            _ => return,
+        match shared.store.execution_get_by_key(row.key).await {
+            Ok(Some(newest)) if newest.live => row = newest,
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(execution = %row.id, error = %with_causes(&error), "cannot read it again")
+            }
         }
     }
 }
 
-async fn read_again(store: &Store, key: ExecutionKey) -> Option<ExecutionRow> {
-    store.execution_get_by_key(key).await.ok().flatten()
-}
-
-/// One life of a driver. An error is worth another try.
-async fn once(shared: &Arc<Shared>, row: &ExecutionRow, mailbox: &Arc<Mailbox>) -> Result<Ended, String> {
+/// One life of a driver. An error is the store's.
+async fn once(
+    shared: &Arc<Shared>,
+    row: &ExecutionRow,
+    mailbox: &Arc<Mailbox>,
+) -> Result<Ended, store::Error> {
     match recover::load(shared, row, Arc::clone(mailbox)).await {
         Ok(driver) => Ok(Box::pin(driver.run()).await),
-        Err(Obstacle::Store(error)) => Err(with_causes(&error)),
+        Err(Obstacle::Store(error)) => Err(error),
         Err(Obstacle::Unreadable(text)) => {
             tracing::error!(execution = %row.id, error = %text, "the rows of an execution are not of this version, it waits");
             Ok(Ended::Drained)

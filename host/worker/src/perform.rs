@@ -79,11 +79,8 @@ impl Driver {
         for object in &attempt.record.objects {
             self.shared.routes.add(object, &self.mailbox, key);
         }
-        let broken = Acted {
-            remaining: act.actions.clone(),
-            obstacle: Some(PANICKED.to_owned()),
-            ..Acted::default()
-        };
+        let broken =
+            Acted { remaining: act.actions.clone(), obstacle: Some(PANICKED.to_owned()), ..Acted::default() };
         let shared = Arc::clone(&self.shared);
         let work = async move {
             let _permit = shared.permits.acquire().await;
@@ -155,7 +152,8 @@ impl Driver {
     fn measure_start(&mut self, key: AttemptKey) {
         let now = self.shared.clock.now();
         if !std::mem::replace(&mut self.any_call, true) {
-            metrics::histogram!(metric::FIRST_CALL_SECONDS).record(metric::seconds(now.since(self.info.created_at)));
+            metrics::histogram!(metric::FIRST_CALL_SECONDS)
+                .record(metric::seconds(now.since(self.info.created_at)));
         }
         let first = self.attempts.get(&key).is_some_and(|a| !a.called && a.wanted == Some(WakeReason::Start));
         if let Some(node) = self.program.graph.node(key.node).filter(|_| first && key.attempt == 0) {

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use proto::pinion::plugin::v1::{
-    AbortRequest, AbortResponse, FinalizeRequest, FinalizeResponse, HandleRequest, HandleResponse, PluginState, Status,
+    AbortRequest, AbortResponse, FinalizeRequest, FinalizeResponse, HandleRequest, HandleResponse,
+    PluginState, Status,
 };
 use tokio::sync::watch;
-
-use crate::pools::Pool;
 
 /// Finds the plugin of a task type.
 pub trait PluginSource: Send + Sync {
@@ -18,9 +17,6 @@ pub trait PluginSource: Send + Sync {
     /// # Errors
     /// Why there is none; the attempt waits, and the reason is shown.
     fn resolve(&self, task_type: &str, pin: &str) -> Result<Arc<dyn Plugin>, Unavailable>;
-
-    /// The resource pool of a namespace, if there is one.
-    fn pool(&self, namespace: &str) -> Option<Pool>;
 
     /// Changes whenever a plugin appears, goes, or leaves quarantine.
     fn changes(&self) -> watch::Receiver<u64>;

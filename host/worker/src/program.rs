@@ -7,7 +7,9 @@ use engine::{Graph, NodeIdx, NodeKind};
 use model::{EntityId, EntityKind};
 use prost::Message;
 use proto::flyteidl::admin::WorkflowClosure;
-use proto::flyteidl::core::{CompiledWorkflowClosure, ExecutionError, VariableMap, execution_error::ErrorKind};
+use proto::flyteidl::core::{
+    CompiledWorkflowClosure, ExecutionError, VariableMap, execution_error::ErrorKind,
+};
 
 use crate::outcome::execution_error;
 use crate::wire::raw_fields;
@@ -35,14 +37,15 @@ pub(crate) struct Program {
 
 impl Program {
     /// Reads an encoded `admin.WorkflowClosure`. The error is what the execution fails with.
-    pub(crate) fn read(closure: &[u8]) -> Result<Self, ExecutionError> {
-        let bad = |message: String| execution_error(ErrorKind::System, "BadSpecificationError", message);
+    pub(crate) fn read(closure: &[u8]) -> Result<Self, Box<ExecutionError>> {
+        let bad =
+            |message: String| Box::new(execution_error(ErrorKind::System, "BadSpecificationError", message));
         let decoded = WorkflowClosure::decode(closure)
             .map_err(|error| bad(format!("the compiled workflow cannot be read: {error}")))?;
         let compiled = decoded
             .compiled_workflow
             .ok_or_else(|| bad("the workflow was registered without its compiled form".to_owned()))?;
-        let graph = Graph::build(&compiled).map_err(|error| error.execution_error())?;
+        let graph = Graph::build(&compiled).map_err(|error| Box::new(error.execution_error()))?;
         let raw = raw_fields(closure, 1).last().map(|compiled| raw_fields(compiled, 3)).unwrap_or_default();
         let tasks = tasks(&compiled, &raw).map_err(bad)?;
         Ok(Self { n_bytes: closure.len(), graph: Arc::new(graph), tasks })
@@ -73,7 +76,8 @@ fn tasks(compiled: &CompiledWorkflowClosure, raw: &[&[u8]]) -> Result<Vec<Task>,
     for (i, task) in compiled.tasks.iter().enumerate() {
         let template = task.template.as_ref().ok_or_else(|| format!("compiled task {i} has no template"))?;
         let id = template.id.as_ref().ok_or_else(|| format!("compiled task {i} has no id"))?;
-        let id = EntityId::from_proto(EntityKind::Task, id).map_err(|error| format!("compiled task {i}: {error}"))?;
+        let id = EntityId::from_proto(EntityKind::Task, id)
+            .map_err(|error| format!("compiled task {i}: {error}"))?;
         let arrived = raw.get(i).and_then(|task| raw_fields(task, 1).last().copied());
         let metadata = template.metadata.as_ref();
         tasks.push(Task {

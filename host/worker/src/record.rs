@@ -35,6 +35,8 @@ pub(crate) struct Record {
     pub(crate) row: TaskExecutionRow,
     pub(crate) closure: TaskExecutionClosure,
     pub(crate) objects: Vec<ObjectRef>,
+    /// Whether the row tells why nothing happens instead of what the plugin said last.
+    waits: bool,
 }
 
 impl Record {
@@ -76,14 +78,15 @@ impl Record {
             started_at: None,
             duration: None,
         };
-        Self { row, closure, objects: Vec::new() }
+        Self { row, closure, objects: Vec::new(), waits: false }
     }
 
     /// Reads a stored row.
     pub(crate) fn from_row(row: TaskExecutionRow) -> Result<Self, prost::DecodeError> {
         let closure = TaskExecutionClosure::decode(row.closure.as_slice())?;
         let objects = ObjectRefs::decode(row.objects.as_slice())?.objects;
-        Ok(Self { row, closure, objects })
+        let waits = row.phase == i32::from(task_execution::Phase::WaitingForResources);
+        Ok(Self { row, closure, objects, waits })
     }
 
     /// The row as it is stored.
@@ -107,6 +110,12 @@ impl Record {
         })
     }
 
+    /// Whether its plugin said that it ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        let phase = Phase::try_from(i32::from(self.row.plugin_phase.abs()));
+        matches!(phase, Ok(Phase::Succeeded | Phase::RetryableFailure | Phase::PermanentFailure))
+    }
+
     /// What the plugin keeps; absent before its first answer with a state.
     pub(crate) fn state(&self) -> Option<PluginState> {
         let version = u32::try_from(self.row.state_version).unwrap_or_default();
@@ -128,8 +137,11 @@ impl Record {
 
     /// Promises actions.
     pub(crate) fn set_intent(&mut self, actions: &[Action]) {
-        self.row.intent =
-            if actions.is_empty() { Vec::new() } else { Actions { actions: actions.to_vec() }.encode_to_vec() };
+        self.row.intent = if actions.is_empty() {
+            Vec::new()
+        } else {
+            Actions { actions: actions.to_vec() }.encode_to_vec()
+        };
     }
 
     /// Notes an object made for the attempt.
@@ -143,7 +155,8 @@ impl Record {
     pub(crate) fn report(&mut self, info: &PhaseInfo, now: Timestamp) -> bool {
         let phase = i16::try_from(info.phase).unwrap_or_default();
         let version = i32::try_from(info.version).unwrap_or(i32::MAX);
-        if self.row.plugin_phase == phase && self.row.phase_version == version {
+        let waited = std::mem::take(&mut self.waits) && info.phase() != Phase::WaitingForResources;
+        if self.row.plugin_phase == phase && self.row.phase_version == version && !waited {
             return false;
         }
         let at = info.occurred_at.as_ref().map_or(now, Timestamp::from_proto);
@@ -178,6 +191,7 @@ impl Record {
         if self.row.phase == phase && self.row.reason == reason {
             return false;
         }
+        self.waits = true;
         self.row.phase = phase;
         self.row.updated_at = now;
         self.reason(reason, now);
@@ -292,7 +306,9 @@ fn merge_resources(known: &mut Vec<ExternalResourceInfo>, news: &[ExternalResour
             ..ExternalResourceInfo::default()
         };
         let same = |old: &&mut ExternalResourceInfo| {
-            old.index == info.index && old.external_id == info.external_id && old.retry_attempt == info.retry_attempt
+            old.index == info.index
+                && old.external_id == info.external_id
+                && old.retry_attempt == info.retry_attempt
         };
         match known.iter_mut().find(same) {
             Some(old) => *old = info,

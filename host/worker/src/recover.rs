@@ -27,7 +27,7 @@ pub(crate) enum Obstacle {
     /// The store gives no answer now.
     Store(store::Error),
     /// It can never run: it fails with this.
-    Hopeless(ExecutionError),
+    Hopeless(Box<ExecutionError>),
     /// Its rows are not what this version writes; another one may go on with them.
     Unreadable(String),
 }
@@ -41,8 +41,7 @@ pub(crate) async fn load(
     let unreadable = |error: Unreadable| Obstacle::Unreadable(error.to_string());
     let snapshot = rows::execution_snapshot(row).map_err(unreadable)?;
     let (metadata_root, raw_root) = (shared.files.metadata_root(), shared.files.raw_root());
-    let mut info = Info::read(row, &shared.config, metadata_root, raw_root)
-        .map_err(|message| Obstacle::Hopeless(execution_error(ErrorKind::System, "BadSpecificationError", message)))?;
+    let mut info = Info::read(row, &shared.config, metadata_root, raw_root).map_err(hopeless)?;
     info.cluster = shared.clusters.resolve_name(&info.cluster);
     let program = program(shared, &row.workflow).await?;
     // Nothing was ever written about an execution that did not start.
@@ -55,13 +54,17 @@ pub(crate) async fn load(
     Ok(Driver::new(Arc::clone(shared), mailbox, info, program, engine, attempts))
 }
 
+fn hopeless(message: String) -> Obstacle {
+    Obstacle::Hopeless(Box::new(execution_error(ErrorKind::System, "BadSpecificationError", message)))
+}
+
 async fn program(shared: &Shared, id: &EntityId) -> Result<Arc<Program>, Obstacle> {
     if let Some(program) = shared.cached_program(id) {
         return Ok(program);
     }
     let row = shared.store.entity_get(id).await.map_err(Obstacle::Store)?.ok_or_else(|| {
         let message = format!("{id} is not registered");
-        Obstacle::Hopeless(execution_error(ErrorKind::System, "BadSpecificationError", message))
+        hopeless(message)
     })?;
     let program = Arc::new(Program::read(&row.closure).map_err(Obstacle::Hopeless)?);
     shared.remember_program(id, &program);
@@ -75,12 +78,14 @@ fn restore_engine(
     nodes: &[NodeExecutionRow],
     tasks: &[TaskExecutionRow],
 ) -> Result<Execution, Obstacle> {
-    let by_attempt: HashMap<_, _> = tasks.iter().map(|task| ((task.node_id.as_str(), task.attempt), task)).collect();
+    let by_attempt: HashMap<_, _> =
+        tasks.iter().map(|task| ((task.node_id.as_str(), task.attempt), task)).collect();
     let nodes = nodes.iter().map(|node| {
         let attempt = by_attempt.get(&(node.node_id.as_str(), node.attempt)).copied();
         rows::node_snapshot(node, attempt)
     });
-    let nodes = nodes.collect::<Result<Vec<_>, _>>().map_err(|error| Obstacle::Unreadable(error.to_string()))?;
+    let nodes =
+        nodes.collect::<Result<Vec<_>, _>>().map_err(|error| Obstacle::Unreadable(error.to_string()))?;
     Execution::restore(Arc::clone(&program.graph), info.settings.clone(), snapshot, nodes.into_iter())
         .map_err(|error| Obstacle::Unreadable(error.to_string()))
 }
@@ -93,7 +98,12 @@ fn restore_attempts(
     let mut attempts = HashMap::new();
     for task in tasks.into_iter().filter(|task| task.open) {
         let unreadable = |error: &dyn std::error::Error| {
-            Obstacle::Unreadable(format!("attempt {} of node {}: {}", task.attempt, task.node_id, with_causes(error)))
+            Obstacle::Unreadable(format!(
+                "attempt {} of node {}: {}",
+                task.attempt,
+                task.node_id,
+                with_causes(error)
+            ))
         };
         let node: NodeIdx = program.graph.idx(&task.node_id).ok_or_else(|| {
             Obstacle::Unreadable(format!("stored node {:?} is not in the workflow", task.node_id))
@@ -103,7 +113,7 @@ fn restore_attempts(
         let mut attempt = Attempt::new(Record::from_row(task.clone()).map_err(|error| unreadable(&error))?);
         attempt.intent = intent;
         attempt.track_tokens();
-        attempt.stage = Stage::Opened;
+        attempt.stage = if attempt.record.has_ended() { Stage::Ended } else { Stage::Opened };
         attempts.insert(key, attempt);
     }
     Ok(attempts)

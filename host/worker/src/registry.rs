@@ -41,11 +41,23 @@ impl Registry {
     }
 
     /// Notes a report about an attempt beside those in a plugin's answers. Says whether this host drives the execution.
-    pub fn report(&self, execution: &ExecutionId, unique_node_id: &str, attempt: u32, info: PhaseInfo) -> bool {
+    pub fn report(
+        &self,
+        execution: &ExecutionId,
+        unique_node_id: &str,
+        attempt: u32,
+        info: PhaseInfo,
+    ) -> bool {
         self.tell(execution, unique_node_id, attempt, |news| news.report(info))
     }
 
-    fn tell(&self, execution: &ExecutionId, node_id: &str, attempt: u32, write: impl FnOnce(&mut News)) -> bool {
+    fn tell(
+        &self,
+        execution: &ExecutionId,
+        node_id: &str,
+        attempt: u32,
+        write: impl FnOnce(&mut News),
+    ) -> bool {
         let mailbox = self.lock().by_id.get(execution).cloned();
         if let Some(mailbox) = &mailbox {
             mailbox.leave(|mail| write(mail.named.entry((node_id.to_owned(), attempt)).or_default()));

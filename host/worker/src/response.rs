@@ -27,8 +27,7 @@ pub(crate) fn check(
     standing: Standing,
     max_version: u32,
 ) -> Result<&PhaseInfo, Illegal> {
-    let broken =
-        |message: String| Illegal { code: "PluginContractViolation", message, recoverable: true };
+    let broken = |message: String| Illegal { code: "PluginContractViolation", message, recoverable: true };
     if let Some(state) = &response.state
         && state.data.len() > MAX_STATE
     {
@@ -38,13 +37,20 @@ pub(crate) fn check(
         );
         return Err(Illegal { code: "PluginStateTooLarge", message, recoverable: true });
     }
-    let phase = response.phase.as_ref().ok_or_else(|| broken("the plugin answered without a phase".to_owned()))?;
+    let phase =
+        response.phase.as_ref().ok_or_else(|| broken("the plugin answered without a phase".to_owned()))?;
     let mut standing = standing;
     for info in response.events.iter().chain([phase]) {
         match Phase::try_from(info.phase) {
-            Ok(Phase::Undefined) => return Err(broken("the plugin answered with phase UNDEFINED".to_owned())),
-            Ok(Phase::Aborted) => return Err(broken("the plugin reported ABORTED without being aborted".to_owned())),
-            Err(_) => return Err(broken(format!("the plugin answered with the unknown phase {}", info.phase))),
+            Ok(Phase::Undefined) => {
+                return Err(broken("the plugin answered with phase UNDEFINED".to_owned()));
+            }
+            Ok(Phase::Aborted) => {
+                return Err(broken("the plugin reported ABORTED without being aborted".to_owned()));
+            }
+            Err(_) => {
+                return Err(broken(format!("the plugin answered with the unknown phase {}", info.phase)));
+            }
             Ok(_) => {}
         }
         if info.phase == standing.phase && info.version < standing.version {
@@ -56,7 +62,8 @@ pub(crate) fn check(
             )));
         }
         if info.version > max_version {
-            let message = format!("the plugin reported phase version {}, {max_version} is the limit", info.version);
+            let message =
+                format!("the plugin reported phase version {}, {max_version} is the limit", info.version);
             return Err(Illegal { code: "TooManyPluginPhaseVersions", message, recoverable: false });
         }
         standing = Standing { phase: info.phase, version: info.version };
@@ -78,7 +85,9 @@ mod tests {
     #[test]
     fn answers_within_the_rules_pass() {
         let running = Standing { phase: Phase::Running.into(), version: 3 };
-        for (phase, version) in [(Phase::Running, 3), (Phase::Running, 4), (Phase::Succeeded, 0), (Phase::Queued, 0)] {
+        for (phase, version) in
+            [(Phase::Running, 3), (Phase::Running, 4), (Phase::Succeeded, 0), (Phase::Queued, 0)]
+        {
             assert!(check(&answer(phase.into(), version), running, 100).is_ok(), "{phase:?} {version}");
         }
     }

@@ -48,10 +48,13 @@ impl Driver {
                 let of_node = self.engine.node(key.node).error.as_deref().cloned();
                 let failed = phase == i32::from(task_execution::Phase::Failed);
                 let error = failed.then(|| {
-                    of_node.unwrap_or_else(|| execution_error(ErrorKind::User, "TimeoutExpired", reason.clone()))
+                    of_node
+                        .unwrap_or_else(|| execution_error(ErrorKind::User, "TimeoutExpired", reason.clone()))
                 });
                 if let Some(attempt) = self.attempts.get_mut(&key) {
                     attempt.stage = Stage::Ended;
+                    // What it still wanted to start is not to be started any more.
+                    attempt.intent.clear();
                     attempt.record.end(phase, &reason, error.as_ref(), change.at);
                 }
             }

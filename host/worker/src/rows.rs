@@ -3,7 +3,9 @@
 use engine::{AttemptRow, Execution, ExecutionSnapshot, NodeIdx, NodePhase, NodeSnapshot, NodeState, Phase};
 use model::{AttemptId, Timestamp, layout};
 use prost::Message;
-use proto::flyteidl::admin::{NodeExecutionClosure, TaskNodeMetadata, node_execution_closure::TargetMetadata};
+use proto::flyteidl::admin::{
+    NodeExecutionClosure, TaskNodeMetadata, node_execution_closure::TargetMetadata,
+};
 use proto::flyteidl::core::{CatalogCacheStatus, ExecutionError, execution_error::ErrorKind};
 use store::row::{ExecutionRow, ExecutionUpdate, NodeExecutionRow, NodeFlags, TaskExecutionRow};
 
@@ -109,7 +111,11 @@ fn extra(info: &Info, state: &NodeState, id: &AttemptId) -> Vec<u8> {
     let checkpoint = info.raw_root.join(&layout::raw_output_dir(id)).join(layout::CHECKPOINT_DIR);
     let metadata = TaskNodeMetadata {
         cache_status: CatalogCacheStatus::CacheDisabled.into(),
-        checkpoint_uri: if state.queued_at.is_some() { checkpoint.as_str().to_owned() } else { String::new() },
+        checkpoint_uri: if state.queued_at.is_some() {
+            checkpoint.as_str().to_owned()
+        } else {
+            String::new()
+        },
         ..TaskNodeMetadata::default()
     };
     let target_metadata = Some(TargetMetadata::TaskNodeMetadata(metadata));

@@ -1,34 +1,31 @@
 //! Answers what plugins ask of the host: objects, secrets, tokens, clusters, HTTP, wake-ups.
 //!
-//! `plugins` counts, limits and logs the calls; here they are carried out over the other rooms. The plugin host is made
-//! with these services and the pools of plugins are known by the plugin host, so that it is named afterwards, by
-//! [`Services::bind`].
+//! `plugins` counts, limits and logs the calls; here they are carried out over the other rooms.
 
 mod data;
 mod http;
 mod secret;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use blob::Blob;
 use bytes::Bytes;
 use model::ExecutionId;
+use plugins::pools::{PoolError, Pools};
 use plugins::{HostServices, status, unimplemented};
 use prost::Message;
 use proto::flyteidl::core::TaskExecutionIdentifier;
 use proto::pinion::plugin::v1::{
-    EmitKind, Event, HostMethod, ObjectApplyRequest, ObjectApplyResponse, ObjectDeleteRequest, ObjectDeleteResponse,
-    ObjectGetRequest, ObjectGetResponse, ObjectRef, Status, TokenAllocateRequest, TokenAllocateResponse,
-    TokenReleaseRequest, TokenReleaseResponse, WakeRequest, WakeResponse,
+    EmitKind, Event, HostMethod, ObjectApplyRequest, ObjectApplyResponse, ObjectDeleteRequest,
+    ObjectDeleteResponse, ObjectGetRequest, ObjectGetResponse, ObjectRef, Status, TokenAllocateRequest,
+    TokenAllocateResponse, TokenReleaseRequest, TokenReleaseResponse, WakeRequest, WakeResponse,
 };
-use store::Store;
 
 use crate::clock::Clock;
 use crate::clusters::{Clusters, object_error, to_cluster, with_causes};
 use crate::config::Secrets;
-use crate::plugin::PluginSource;
-use crate::pools::Pools;
+use crate::places::Places;
 use crate::registry::Registry;
 
 const INVALID_ARGUMENT: u32 = 3;
@@ -38,8 +35,8 @@ const UNAVAILABLE: u32 = 14;
 /// What the services are carried out with.
 #[derive(Clone)]
 pub struct ServiceDeps {
-    /// Tokens.
-    pub store: Store,
+    /// Resource pools; the same as [`crate::Deps::pools`].
+    pub pools: Arc<Pools>,
     /// Objects and inputs.
     pub blob: Blob,
     /// Clusters.
@@ -63,7 +60,7 @@ impl std::fmt::Debug for ServiceDeps {
 pub struct Services {
     deps: ServiceDeps,
     client: http::Client,
-    pools: OnceLock<Pools>,
+    places: Places,
 }
 
 type Reply = Result<Vec<u8>, Status>;
@@ -71,31 +68,22 @@ type Reply = Result<Vec<u8>, Status>;
 impl Services {
     /// Opens nothing.
     pub fn new(deps: ServiceDeps) -> Self {
-        Self { deps, client: http::Client::default(), pools: OnceLock::new() }
-    }
-
-    /// Names the plugins whose pools tokens are taken from. Only the first call counts.
-    pub fn bind(&self, plugins: Arc<dyn PluginSource>) {
-        self.pools.get_or_init(|| Pools::new(self.deps.store.clone(), plugins, self.deps.registry.clone()));
-    }
-
-    fn pools(&self) -> Result<&Pools, Status> {
-        self.pools.get().ok_or_else(|| status(UNAVAILABLE, "NotReady", "the host is still starting"))
+        let places = Places::new(Arc::clone(&deps.pools), deps.registry.clone());
+        Self { deps, client: http::Client::default(), places }
     }
 
     async fn token_allocate(&self, request: TokenAllocateRequest) -> Result<TokenAllocateResponse, Status> {
         let (execution, ..) = attempt_of(request.id.as_ref())?;
         let asked = (request.resource_namespace.as_str(), request.token.as_str());
-        let constraints = request.constraints.as_ref();
         let now = self.deps.clock.now();
-        let allocated = self.pools()?.allocate(&execution, asked, constraints, None, now).await;
-        let token = allocated.map_err(|error| unavailable(&error))?;
+        let acquired = self.places.acquire(&execution, asked, request.constraints, None, now).await;
+        let token = acquired.map_err(|error| unavailable(&error))?;
         Ok(TokenAllocateResponse { status: Some(token) })
     }
 
     async fn token_release(&self, request: TokenReleaseRequest) -> Result<TokenReleaseResponse, Status> {
         let (execution, ..) = attempt_of(request.id.as_ref())?;
-        let released = self.pools()?.release(&execution, &request.resource_namespace, &request.token).await;
+        let released = self.places.release(&execution, &request.resource_namespace, &request.token).await;
         released.map_err(|error| unavailable(&error))?;
         Ok(TokenReleaseResponse {})
     }
@@ -196,7 +184,7 @@ fn invalid(message: &str) -> Status {
     status(INVALID_ARGUMENT, "BadRequest", message)
 }
 
-fn unavailable(error: &store::Error) -> Status {
+fn unavailable(error: &PoolError) -> Status {
     status(UNAVAILABLE, "StoreUnavailable", with_causes(error))
 }
 

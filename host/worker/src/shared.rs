@@ -5,6 +5,7 @@ use std::sync::Arc;
 use blob::Blob;
 use model::EntityId;
 use moka::sync::Cache;
+use plugins::pools::Pools;
 use store::Store;
 use tokio::sync::Semaphore;
 
@@ -14,13 +15,14 @@ use crate::committer::Committer;
 use crate::config::Config;
 use crate::files::Files;
 use crate::observe::Routes;
+use crate::places::Places;
 use crate::plugin::PluginSource;
-use crate::pools::Pools;
 use crate::program::Program;
 use crate::registry::Registry;
 use crate::seam::Seam;
 
-/// Called by each loop when it turns, with its name.
+/// Called by each loop when it turns, with its name: `worker.lease`, `worker.committer`, `worker.owner`. Each turns at
+/// least once in a third of the lease's life.
 pub type Heartbeat = Arc<dyn Fn(&'static str) + Send + Sync>;
 
 /// The rooms the worker uses.
@@ -35,13 +37,15 @@ pub struct Deps {
     pub blob: Blob,
     /// Plugins.
     pub plugins: Arc<dyn PluginSource>,
+    /// Resource pools.
+    pub pools: Arc<Pools>,
     /// Clusters.
     pub clusters: Clusters,
     /// Where host services find the executions this worker drives.
     pub registry: Registry,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Told when a loop turns.
+    /// Told when a loop turns; a loop that is silent for a whole lease is wedged.
     pub heartbeat: Heartbeat,
     /// For tests: sees every commit.
     pub seam: Arc<dyn Seam>,
@@ -49,7 +53,10 @@ pub struct Deps {
 
 impl std::fmt::Debug for Deps {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Deps").field("host", &self.host).field("clusters", &self.clusters).finish_non_exhaustive()
+        f.debug_struct("Deps")
+            .field("host", &self.host)
+            .field("clusters", &self.clusters)
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,7 +67,7 @@ pub(crate) struct Shared {
     pub(crate) files: Files,
     pub(crate) plugins: Arc<dyn PluginSource>,
     pub(crate) clusters: Clusters,
-    pub(crate) pools: Pools,
+    pub(crate) places: Places,
     pub(crate) routes: Routes,
     pub(crate) registry: Registry,
     pub(crate) clock: Arc<dyn Clock>,
@@ -73,7 +80,8 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(config: Config, deps: &Deps, committer: Committer) -> Self {
-        let weight = |_: &EntityId, program: &Arc<Program>| u32::try_from(program.n_bytes).unwrap_or(u32::MAX);
+        let weight =
+            |_: &EntityId, program: &Arc<Program>| u32::try_from(program.n_bytes).unwrap_or(u32::MAX);
         Self {
             store: deps.store.clone(),
             files: Files::new(
@@ -83,7 +91,7 @@ impl Shared {
             ),
             plugins: Arc::clone(&deps.plugins),
             clusters: deps.clusters.clone(),
-            pools: Pools::new(deps.store.clone(), Arc::clone(&deps.plugins), deps.registry.clone()),
+            places: Places::new(Arc::clone(&deps.pools), deps.registry.clone()),
             routes: Routes::default(),
             registry: deps.registry.clone(),
             clock: Arc::clone(&deps.clock),

@@ -31,7 +31,8 @@ pub(crate) fn raw_fields(message: &[u8], field: u32) -> Vec<&[u8]> {
         let Ok((tag, wire_type)) = decode_key(&mut rest) else { break };
         if wire_type == WireType::LengthDelimited {
             let Ok(n_bytes) = decode_varint(&mut rest) else { break };
-            let Some((body, tail)) = usize::try_from(n_bytes).ok().and_then(|n| rest.split_at_checked(n)) else {
+            let Some((body, tail)) = usize::try_from(n_bytes).ok().and_then(|n| rest.split_at_checked(n))
+            else {
                 break;
             };
             if tag == field {

@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::committer::{self, Committer};
 use crate::config::Config;
-use crate::registry::Registry;
 use crate::ownership::{Hints, Owner};
+use crate::registry::Registry;
 use crate::shared::{Deps, Shared};
 use crate::{Error, clusters, lease, observe};
 
@@ -44,7 +44,8 @@ impl Worker {
         let deps = self.deps;
         // Before the first claim, so that nothing falls between.
         let wakes = deps.store.subscribe();
-        let events: Vec<_> = deps.clusters.all().map(|cluster| (Arc::clone(cluster), cluster.watch())).collect();
+        let events: Vec<_> =
+            deps.clusters.all().map(|cluster| (Arc::clone(cluster), cluster.watch())).collect();
         let Some(lease) = lease::acquire(&self.config, &deps, &drain).await? else { return Ok(()) };
         tracing::info!(host = %lease.host, epoch = lease.epoch, "the worker owns executions from now on");
         let (committer, jobs) = Committer::new();

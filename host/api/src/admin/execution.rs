@@ -27,7 +27,7 @@ pub(super) async fn create(
     request: ExecutionCreateRequest,
     principal: &str,
 ) -> Result<ExecutionCreateResponse> {
-    let id = cx.launcher.create(Request::from_proto(request, principal)?).await?;
+    let id = Box::pin(cx.launcher.create(Request::from_proto(request, principal)?)).await?;
     Ok(ExecutionCreateResponse { id: Some(id.to_proto()) })
 }
 
@@ -37,7 +37,8 @@ pub(super) async fn relaunch(
     principal: &str,
 ) -> Result<ExecutionCreateResponse> {
     let original = execution_id("id", request.id.as_ref())?;
-    let id = cx.launcher.relaunch(&original, request.name, request.overwrite_cache, principal).await?;
+    let id =
+        Box::pin(cx.launcher.relaunch(&original, request.name, request.overwrite_cache, principal)).await?;
     Ok(ExecutionCreateResponse { id: Some(id.to_proto()) })
 }
 

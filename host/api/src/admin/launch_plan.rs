@@ -110,7 +110,10 @@ pub(super) async fn list(cx: &Context, request: ResourceListRequest) -> Result<L
     page(cx, &scope, false, &query).await
 }
 
-pub(super) async fn list_active(cx: &Context, request: ActiveLaunchPlanListRequest) -> Result<LaunchPlanList> {
+pub(super) async fn list_active(
+    cx: &Context,
+    request: ActiveLaunchPlanListRequest,
+) -> Result<LaunchPlanList> {
     let scope = scope::of_place(&request.project, &request.domain, None)?;
     let query = list::query(request.limit, &request.token, "", request.sort_by.as_ref())?;
     page(cx, &scope, true, &query).await

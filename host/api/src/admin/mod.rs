@@ -20,7 +20,7 @@ use proto::flyteidl::admin as pb;
 use proto::flyteidl::service::admin_service_server::AdminService;
 use tonic::{Request, Response, Status};
 
-use crate::{Error, context::Context, http::caller, error::Result};
+use crate::{Error, context::Context, error::Result, http::caller};
 
 type Reply<T> = std::result::Result<Response<T>, Status>;
 
@@ -43,7 +43,10 @@ impl AdminService for Admin {
         reply(task::get(&self.0, request.into_inner()).await)
     }
 
-    async fn list_task_ids(&self, request: Request<pb::NamedEntityIdentifierListRequest>) -> Reply<pb::NamedEntityIdentifierList> {
+    async fn list_task_ids(
+        &self,
+        request: Request<pb::NamedEntityIdentifierListRequest>,
+    ) -> Reply<pb::NamedEntityIdentifierList> {
         reply(task::ids(&self.0, request.into_inner()).await)
     }
 
@@ -51,7 +54,10 @@ impl AdminService for Admin {
         reply(task::list(&self.0, request.into_inner()).await)
     }
 
-    async fn create_workflow(&self, request: Request<pb::WorkflowCreateRequest>) -> Reply<pb::WorkflowCreateResponse> {
+    async fn create_workflow(
+        &self,
+        request: Request<pb::WorkflowCreateRequest>,
+    ) -> Reply<pb::WorkflowCreateResponse> {
         reply(workflow::create(&self.0, request.into_inner()).await)
     }
 
@@ -59,7 +65,10 @@ impl AdminService for Admin {
         reply(workflow::get(&self.0, request.into_inner()).await)
     }
 
-    async fn list_workflow_ids(&self, request: Request<pb::NamedEntityIdentifierListRequest>) -> Reply<pb::NamedEntityIdentifierList> {
+    async fn list_workflow_ids(
+        &self,
+        request: Request<pb::NamedEntityIdentifierListRequest>,
+    ) -> Reply<pb::NamedEntityIdentifierList> {
         reply(workflow::ids(&self.0, request.into_inner()).await)
     }
 
@@ -67,7 +76,10 @@ impl AdminService for Admin {
         reply(workflow::list(&self.0, request.into_inner()).await)
     }
 
-    async fn create_launch_plan(&self, request: Request<pb::LaunchPlanCreateRequest>) -> Reply<pb::LaunchPlanCreateResponse> {
+    async fn create_launch_plan(
+        &self,
+        request: Request<pb::LaunchPlanCreateRequest>,
+    ) -> Reply<pb::LaunchPlanCreateResponse> {
         reply(launch_plan::create(&self.0, request.into_inner()).await)
     }
 
@@ -75,37 +87,61 @@ impl AdminService for Admin {
         reply(launch_plan::get(&self.0, request.into_inner()).await)
     }
 
-    async fn get_active_launch_plan(&self, request: Request<pb::ActiveLaunchPlanRequest>) -> Reply<pb::LaunchPlan> {
+    async fn get_active_launch_plan(
+        &self,
+        request: Request<pb::ActiveLaunchPlanRequest>,
+    ) -> Reply<pb::LaunchPlan> {
         reply(launch_plan::get_active(&self.0, request.into_inner()).await)
     }
 
-    async fn list_active_launch_plans(&self, request: Request<pb::ActiveLaunchPlanListRequest>) -> Reply<pb::LaunchPlanList> {
+    async fn list_active_launch_plans(
+        &self,
+        request: Request<pb::ActiveLaunchPlanListRequest>,
+    ) -> Reply<pb::LaunchPlanList> {
         reply(launch_plan::list_active(&self.0, request.into_inner()).await)
     }
 
-    async fn list_launch_plan_ids(&self, request: Request<pb::NamedEntityIdentifierListRequest>) -> Reply<pb::NamedEntityIdentifierList> {
+    async fn list_launch_plan_ids(
+        &self,
+        request: Request<pb::NamedEntityIdentifierListRequest>,
+    ) -> Reply<pb::NamedEntityIdentifierList> {
         reply(launch_plan::ids(&self.0, request.into_inner()).await)
     }
 
-    async fn list_launch_plans(&self, request: Request<pb::ResourceListRequest>) -> Reply<pb::LaunchPlanList> {
+    async fn list_launch_plans(
+        &self,
+        request: Request<pb::ResourceListRequest>,
+    ) -> Reply<pb::LaunchPlanList> {
         reply(launch_plan::list(&self.0, request.into_inner()).await)
     }
 
-    async fn update_launch_plan(&self, request: Request<pb::LaunchPlanUpdateRequest>) -> Reply<pb::LaunchPlanUpdateResponse> {
+    async fn update_launch_plan(
+        &self,
+        request: Request<pb::LaunchPlanUpdateRequest>,
+    ) -> Reply<pb::LaunchPlanUpdateResponse> {
         reply(launch_plan::update(&self.0, request.into_inner()).await)
     }
 
-    async fn create_execution(&self, request: Request<pb::ExecutionCreateRequest>) -> Reply<pb::ExecutionCreateResponse> {
+    async fn create_execution(
+        &self,
+        request: Request<pb::ExecutionCreateRequest>,
+    ) -> Reply<pb::ExecutionCreateResponse> {
         let caller = caller(&request);
         reply(execution::create(&self.0, request.into_inner(), &caller).await)
     }
 
-    async fn relaunch_execution(&self, request: Request<pb::ExecutionRelaunchRequest>) -> Reply<pb::ExecutionCreateResponse> {
+    async fn relaunch_execution(
+        &self,
+        request: Request<pb::ExecutionRelaunchRequest>,
+    ) -> Reply<pb::ExecutionCreateResponse> {
         let caller = caller(&request);
         reply(execution::relaunch(&self.0, request.into_inner(), &caller).await)
     }
 
-    async fn recover_execution(&self, _request: Request<pb::ExecutionRecoverRequest>) -> Reply<pb::ExecutionCreateResponse> {
+    async fn recover_execution(
+        &self,
+        _request: Request<pb::ExecutionRecoverRequest>,
+    ) -> Reply<pb::ExecutionCreateResponse> {
         Err(Error::Unsupported("executions are not recovered by this version; relaunch it").into())
     }
 
@@ -113,11 +149,17 @@ impl AdminService for Admin {
         reply(execution::get(&self.0, request.into_inner()).await)
     }
 
-    async fn update_execution(&self, request: Request<pb::ExecutionUpdateRequest>) -> Reply<pb::ExecutionUpdateResponse> {
+    async fn update_execution(
+        &self,
+        request: Request<pb::ExecutionUpdateRequest>,
+    ) -> Reply<pb::ExecutionUpdateResponse> {
         reply(execution::update(&self.0, request.into_inner()).await)
     }
 
-    async fn get_execution_data(&self, request: Request<pb::WorkflowExecutionGetDataRequest>) -> Reply<pb::WorkflowExecutionGetDataResponse> {
+    async fn get_execution_data(
+        &self,
+        request: Request<pb::WorkflowExecutionGetDataRequest>,
+    ) -> Reply<pb::WorkflowExecutionGetDataResponse> {
         reply(execution::data(&self.0, request.into_inner()).await)
     }
 
@@ -125,32 +167,53 @@ impl AdminService for Admin {
         reply(execution::list(&self.0, request.into_inner()).await)
     }
 
-    async fn terminate_execution(&self, request: Request<pb::ExecutionTerminateRequest>) -> Reply<pb::ExecutionTerminateResponse> {
+    async fn terminate_execution(
+        &self,
+        request: Request<pb::ExecutionTerminateRequest>,
+    ) -> Reply<pb::ExecutionTerminateResponse> {
         let caller = caller(&request);
         reply(execution::terminate(&self.0, request.into_inner(), &caller).await)
     }
 
-    async fn get_node_execution(&self, request: Request<pb::NodeExecutionGetRequest>) -> Reply<pb::NodeExecution> {
+    async fn get_node_execution(
+        &self,
+        request: Request<pb::NodeExecutionGetRequest>,
+    ) -> Reply<pb::NodeExecution> {
         reply(node_execution::get(&self.0, request.into_inner()).await)
     }
 
-    async fn get_dynamic_node_workflow(&self, request: Request<pb::GetDynamicNodeWorkflowRequest>) -> Reply<pb::DynamicNodeWorkflowResponse> {
+    async fn get_dynamic_node_workflow(
+        &self,
+        request: Request<pb::GetDynamicNodeWorkflowRequest>,
+    ) -> Reply<pb::DynamicNodeWorkflowResponse> {
         reply(node_execution::dynamic_workflow(&self.0, request.into_inner()).await)
     }
 
-    async fn list_node_executions(&self, request: Request<pb::NodeExecutionListRequest>) -> Reply<pb::NodeExecutionList> {
+    async fn list_node_executions(
+        &self,
+        request: Request<pb::NodeExecutionListRequest>,
+    ) -> Reply<pb::NodeExecutionList> {
         reply(node_execution::list(&self.0, request.into_inner()).await)
     }
 
-    async fn list_node_executions_for_task(&self, _request: Request<pb::NodeExecutionForTaskListRequest>) -> Reply<pb::NodeExecutionList> {
+    async fn list_node_executions_for_task(
+        &self,
+        _request: Request<pb::NodeExecutionForTaskListRequest>,
+    ) -> Reply<pb::NodeExecutionList> {
         Err(Error::Unsupported("no task of this version has node executions").into())
     }
 
-    async fn get_node_execution_data(&self, request: Request<pb::NodeExecutionGetDataRequest>) -> Reply<pb::NodeExecutionGetDataResponse> {
+    async fn get_node_execution_data(
+        &self,
+        request: Request<pb::NodeExecutionGetDataRequest>,
+    ) -> Reply<pb::NodeExecutionGetDataResponse> {
         reply(node_execution::data(&self.0, request.into_inner()).await)
     }
 
-    async fn register_project(&self, request: Request<pb::ProjectRegisterRequest>) -> Reply<pb::ProjectRegisterResponse> {
+    async fn register_project(
+        &self,
+        request: Request<pb::ProjectRegisterRequest>,
+    ) -> Reply<pb::ProjectRegisterResponse> {
         reply(project::register(&self.0, request.into_inner()).await)
     }
 
@@ -170,71 +233,122 @@ impl AdminService for Admin {
         Ok(Response::new(project::domains(&self.0)))
     }
 
-    async fn create_workflow_event(&self, _request: Request<pb::WorkflowExecutionEventRequest>) -> Reply<pb::WorkflowExecutionEventResponse> {
+    async fn create_workflow_event(
+        &self,
+        _request: Request<pb::WorkflowExecutionEventRequest>,
+    ) -> Reply<pb::WorkflowExecutionEventResponse> {
         Err(Error::Unsupported(EVENTS).into())
     }
 
-    async fn create_node_event(&self, _request: Request<pb::NodeExecutionEventRequest>) -> Reply<pb::NodeExecutionEventResponse> {
+    async fn create_node_event(
+        &self,
+        _request: Request<pb::NodeExecutionEventRequest>,
+    ) -> Reply<pb::NodeExecutionEventResponse> {
         Err(Error::Unsupported(EVENTS).into())
     }
 
-    async fn create_task_event(&self, _request: Request<pb::TaskExecutionEventRequest>) -> Reply<pb::TaskExecutionEventResponse> {
+    async fn create_task_event(
+        &self,
+        _request: Request<pb::TaskExecutionEventRequest>,
+    ) -> Reply<pb::TaskExecutionEventResponse> {
         Err(Error::Unsupported(EVENTS).into())
     }
 
-    async fn get_task_execution(&self, request: Request<pb::TaskExecutionGetRequest>) -> Reply<pb::TaskExecution> {
+    async fn get_task_execution(
+        &self,
+        request: Request<pb::TaskExecutionGetRequest>,
+    ) -> Reply<pb::TaskExecution> {
         reply(task_execution::get(&self.0, request.into_inner()).await)
     }
 
-    async fn list_task_executions(&self, request: Request<pb::TaskExecutionListRequest>) -> Reply<pb::TaskExecutionList> {
+    async fn list_task_executions(
+        &self,
+        request: Request<pb::TaskExecutionListRequest>,
+    ) -> Reply<pb::TaskExecutionList> {
         reply(task_execution::list(&self.0, request.into_inner()).await)
     }
 
-    async fn get_task_execution_data(&self, request: Request<pb::TaskExecutionGetDataRequest>) -> Reply<pb::TaskExecutionGetDataResponse> {
+    async fn get_task_execution_data(
+        &self,
+        request: Request<pb::TaskExecutionGetDataRequest>,
+    ) -> Reply<pb::TaskExecutionGetDataResponse> {
         reply(task_execution::data(&self.0, request.into_inner()).await)
     }
 
-    async fn update_project_domain_attributes(&self, _request: Request<pb::ProjectDomainAttributesUpdateRequest>) -> Reply<pb::ProjectDomainAttributesUpdateResponse> {
+    async fn update_project_domain_attributes(
+        &self,
+        _request: Request<pb::ProjectDomainAttributesUpdateRequest>,
+    ) -> Reply<pb::ProjectDomainAttributesUpdateResponse> {
         Err(attributes::unsupported().into())
     }
 
-    async fn get_project_domain_attributes(&self, request: Request<pb::ProjectDomainAttributesGetRequest>) -> Reply<pb::ProjectDomainAttributesGetResponse> {
+    async fn get_project_domain_attributes(
+        &self,
+        request: Request<pb::ProjectDomainAttributesGetRequest>,
+    ) -> Reply<pb::ProjectDomainAttributesGetResponse> {
         reply(attributes::of_project_domain(&request.into_inner()))
     }
 
-    async fn delete_project_domain_attributes(&self, _request: Request<pb::ProjectDomainAttributesDeleteRequest>) -> Reply<pb::ProjectDomainAttributesDeleteResponse> {
+    async fn delete_project_domain_attributes(
+        &self,
+        _request: Request<pb::ProjectDomainAttributesDeleteRequest>,
+    ) -> Reply<pb::ProjectDomainAttributesDeleteResponse> {
         Err(attributes::unsupported().into())
     }
 
-    async fn update_project_attributes(&self, _request: Request<pb::ProjectAttributesUpdateRequest>) -> Reply<pb::ProjectAttributesUpdateResponse> {
+    async fn update_project_attributes(
+        &self,
+        _request: Request<pb::ProjectAttributesUpdateRequest>,
+    ) -> Reply<pb::ProjectAttributesUpdateResponse> {
         Err(attributes::unsupported().into())
     }
 
-    async fn get_project_attributes(&self, request: Request<pb::ProjectAttributesGetRequest>) -> Reply<pb::ProjectAttributesGetResponse> {
+    async fn get_project_attributes(
+        &self,
+        request: Request<pb::ProjectAttributesGetRequest>,
+    ) -> Reply<pb::ProjectAttributesGetResponse> {
         reply(attributes::of_project(&self.0, request.into_inner()))
     }
 
-    async fn delete_project_attributes(&self, _request: Request<pb::ProjectAttributesDeleteRequest>) -> Reply<pb::ProjectAttributesDeleteResponse> {
+    async fn delete_project_attributes(
+        &self,
+        _request: Request<pb::ProjectAttributesDeleteRequest>,
+    ) -> Reply<pb::ProjectAttributesDeleteResponse> {
         Err(attributes::unsupported().into())
     }
 
-    async fn update_workflow_attributes(&self, _request: Request<pb::WorkflowAttributesUpdateRequest>) -> Reply<pb::WorkflowAttributesUpdateResponse> {
+    async fn update_workflow_attributes(
+        &self,
+        _request: Request<pb::WorkflowAttributesUpdateRequest>,
+    ) -> Reply<pb::WorkflowAttributesUpdateResponse> {
         Err(attributes::unsupported().into())
     }
 
-    async fn get_workflow_attributes(&self, request: Request<pb::WorkflowAttributesGetRequest>) -> Reply<pb::WorkflowAttributesGetResponse> {
+    async fn get_workflow_attributes(
+        &self,
+        request: Request<pb::WorkflowAttributesGetRequest>,
+    ) -> Reply<pb::WorkflowAttributesGetResponse> {
         reply(attributes::of_workflow(&request.into_inner()))
     }
 
-    async fn delete_workflow_attributes(&self, _request: Request<pb::WorkflowAttributesDeleteRequest>) -> Reply<pb::WorkflowAttributesDeleteResponse> {
+    async fn delete_workflow_attributes(
+        &self,
+        _request: Request<pb::WorkflowAttributesDeleteRequest>,
+    ) -> Reply<pb::WorkflowAttributesDeleteResponse> {
         Err(attributes::unsupported().into())
     }
 
-    async fn list_matchable_attributes(&self, request: Request<pb::ListMatchableAttributesRequest>) -> Reply<pb::ListMatchableAttributesResponse> {
+    async fn list_matchable_attributes(
+        &self,
+        request: Request<pb::ListMatchableAttributesRequest>,
+    ) -> Reply<pb::ListMatchableAttributesResponse> {
         reply(attributes::list(&request.into_inner()))
     }
 
-    async fn list_named_entities(&self, request: Request<pb::NamedEntityListRequest>) -> Reply<pb::NamedEntityList> {
+    async fn list_named_entities(
+        &self,
+        request: Request<pb::NamedEntityListRequest>,
+    ) -> Reply<pb::NamedEntityList> {
         reply(named_entity::list(&self.0, request.into_inner()).await)
     }
 
@@ -242,7 +356,10 @@ impl AdminService for Admin {
         reply(named_entity::get(&self.0, request.into_inner()).await)
     }
 
-    async fn update_named_entity(&self, request: Request<pb::NamedEntityUpdateRequest>) -> Reply<pb::NamedEntityUpdateResponse> {
+    async fn update_named_entity(
+        &self,
+        request: Request<pb::NamedEntityUpdateRequest>,
+    ) -> Reply<pb::NamedEntityUpdateResponse> {
         reply(named_entity::update(&self.0, request.into_inner()).await)
     }
 
@@ -250,15 +367,24 @@ impl AdminService for Admin {
         Ok(Response::new(version::get(&self.0)))
     }
 
-    async fn get_description_entity(&self, request: Request<pb::ObjectGetRequest>) -> Reply<pb::DescriptionEntity> {
+    async fn get_description_entity(
+        &self,
+        request: Request<pb::ObjectGetRequest>,
+    ) -> Reply<pb::DescriptionEntity> {
         reply(description::get(&self.0, request.into_inner()).await)
     }
 
-    async fn list_description_entities(&self, request: Request<pb::DescriptionEntityListRequest>) -> Reply<pb::DescriptionEntityList> {
+    async fn list_description_entities(
+        &self,
+        request: Request<pb::DescriptionEntityListRequest>,
+    ) -> Reply<pb::DescriptionEntityList> {
         reply(description::list(&self.0, request.into_inner()).await)
     }
 
-    async fn get_execution_metrics(&self, _request: Request<pb::WorkflowExecutionGetMetricsRequest>) -> Reply<pb::WorkflowExecutionGetMetricsResponse> {
+    async fn get_execution_metrics(
+        &self,
+        _request: Request<pb::WorkflowExecutionGetMetricsRequest>,
+    ) -> Reply<pb::WorkflowExecutionGetMetricsResponse> {
         Err(Error::Unsupported("execution metrics are not computed by this version").into())
     }
 }

@@ -3,8 +3,8 @@
 use model::Timestamp;
 use prost::Message;
 use proto::flyteidl::admin::{
-    Domain, GetDomainsResponse, Labels, Project, ProjectGetRequest, ProjectListRequest, ProjectRegisterRequest,
-    ProjectRegisterResponse, ProjectUpdateResponse, Projects, project::ProjectState,
+    Domain, GetDomainsResponse, Labels, Project, ProjectGetRequest, ProjectListRequest,
+    ProjectRegisterRequest, ProjectRegisterResponse, ProjectUpdateResponse, Projects, project::ProjectState,
 };
 use store::{Filter, FilterFunction, ProjectRow};
 
@@ -22,10 +22,16 @@ const MAX_DESCRIPTION: usize = 300;
 /// Most characters of a project's id, as of any DNS-1123 label.
 const MAX_ID: usize = 63;
 
-pub(super) async fn register(cx: &Context, request: ProjectRegisterRequest) -> Result<ProjectRegisterResponse> {
+pub(super) async fn register(
+    cx: &Context,
+    request: ProjectRegisterRequest,
+) -> Result<ProjectRegisterResponse> {
     let project = request.project.ok_or(Error::Missing("project"))?;
     if !project.domains.is_empty() {
-        return Err(Error::invalid("project.domains", "domains are global and can't be given with a project"));
+        return Err(Error::invalid(
+            "project.domains",
+            "domains are global and can't be given with a project",
+        ));
     }
     let row = row(cx, project, Timestamp::now())?;
     match cx.store.project_insert(&row).await {
@@ -34,12 +40,20 @@ pub(super) async fn register(cx: &Context, request: ProjectRegisterRequest) -> R
     }
 }
 
+/// Replaces the state, and whatever else is not empty.
 pub(super) async fn update(cx: &Context, project: Project) -> Result<ProjectUpdateResponse> {
-    let row = row(cx, project, Timestamp::now())?;
-    match cx.store.project_update(&row).await {
-        Err(store::Error::NotFound { .. }) => Err(Error::not_found("project", row.id)),
-        other => Ok(other.map(|()| ProjectUpdateResponse {})?),
-    }
+    let is_named = !project.name.is_empty();
+    let update = row(cx, project, Timestamp::now())?;
+    let old = cx.store.project_get(&update.id).await?;
+    let old = old.ok_or_else(|| Error::not_found("project", &update.id))?;
+    let merged = ProjectRow {
+        name: if is_named { update.name } else { old.name },
+        description: if update.description.is_empty() { old.description } else { update.description },
+        labels: if update.labels.is_empty() { old.labels } else { update.labels },
+        ..update
+    };
+    cx.store.project_update(&merged).await?;
+    Ok(ProjectUpdateResponse {})
 }
 
 pub(super) async fn get(cx: &Context, request: ProjectGetRequest) -> Result<Project> {

@@ -50,5 +50,5 @@ pub(super) fn refuse(id: EntityId, changes: diff::Changes) -> Error {
     if changes.is_empty() {
         return Error::Registered(id);
     }
-    Error::Changed { id, changes: changes.shown, more: changes.more }
+    Error::Changed { id: Box::new(id), changes: changes.shown, more: changes.more }
 }

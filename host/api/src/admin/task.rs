@@ -24,7 +24,8 @@ pub(super) async fn create(cx: &Context, request: TaskCreateRequest) -> Result<T
     template.id = Some(id.to_proto());
     let description = registration::Description::new(&id, spec.description);
     let (task_type, interface) = (template.r#type.clone(), template.interface.clone());
-    compiler::validate_task(&id.to_proto(), &template).map_err(|errors| Error::invalid("spec.template", errors.to_string()))?;
+    compiler::validate_task(&id.to_proto(), &template)
+        .map_err(|errors| Error::invalid("spec.template", errors.to_string()))?;
     let closure = TaskClosure { compiled_task: Some(compiler::compile_task(template)), created_at: None };
     let row = EntityRow {
         digest: digest::of_message(&closure).to_vec(),

@@ -65,7 +65,7 @@ fn check_supported(id: &EntityId, template: &WorkflowTemplate, subs: &[WorkflowT
         return Ok(());
     }
     let named: Vec<_> = found.iter().take(10).map(|(node, kind)| format!("`{node}` ({kind} node)")).collect();
-    Err(Error::UnsupportedNodes { id: id.clone(), nodes: named.join(", ") })
+    Err(Error::UnsupportedNodes { id: Box::new(id.clone()), nodes: named.join(", ") })
 }
 
 async fn compile(
@@ -84,7 +84,7 @@ async fn compile(
     } else {
         tokio::task::spawn_blocking(run).await.map_err(|_| Error::CutOff("compiling the workflow"))?
     };
-    compiled.map_err(|errors| Error::Compile { id: id.clone(), errors: errors.to_string() })
+    compiled.map_err(|errors| Error::Compile { id: Box::new(id.clone()), errors: errors.to_string() })
 }
 
 /// The registered ones; what is missing is the compiler's finding.

@@ -17,9 +17,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 pub use serve::serve;
 
-use crate::{
-    admin::Admin, context::Context, data_proxy::DataProxy, identity::Identity, signal::Signals,
-};
+use crate::{admin::Admin, context::Context, data_proxy::DataProxy, identity::Identity, signal::Signals};
 
 /// The names under which this host's health is known.
 const HEALTH_NAMES: [&str; 2] = ["", "flyteadmin"];
@@ -62,8 +60,7 @@ pub(crate) fn routes(context: &Arc<Context>, health: &HealthReporter) -> Router 
     let max = usize::try_from(context.config.max_request_size.bytes()).unwrap_or(usize::MAX);
     let cx = || Arc::clone(context);
     let gzip = CompressionEncoding::Gzip;
-    let admin =
-        AdminServiceServer::new(Admin(cx())).accept_compressed(gzip).max_decoding_message_size(max);
+    let admin = AdminServiceServer::new(Admin(cx())).accept_compressed(gzip).max_decoding_message_size(max);
     let data_proxy =
         DataProxyServiceServer::new(DataProxy(cx())).accept_compressed(gzip).max_decoding_message_size(max);
     let signals =
@@ -113,5 +110,7 @@ fn with_reflection(mut router: Router) -> Router {
 }
 
 async fn unimplemented() -> axum::response::Response {
-    Status::unimplemented("this installation does not serve it").into_http::<axum::body::Body>().into_response()
+    Status::unimplemented("this installation does not serve it")
+        .into_http::<axum::body::Body>()
+        .into_response()
 }

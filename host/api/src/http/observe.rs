@@ -163,7 +163,10 @@ mod tests {
     fn made_up_methods_share_one_label() {
         let methods = Methods::new();
         let of = |path: &str| methods.labels(path).map(|label| label.value().to_owned());
-        assert_eq!(of("/flyteidl.service.AdminService/GetTask"), ["flyteidl.service.AdminService", "GetTask"]);
+        assert_eq!(
+            of("/flyteidl.service.AdminService/GetTask"),
+            ["flyteidl.service.AdminService", "GetTask"]
+        );
         assert_eq!(of("/flyteidl.service.AdminService/x9"), ["other", "other"]);
     }
 }

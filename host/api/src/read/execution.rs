@@ -3,7 +3,8 @@
 use model::time::duration_to_proto;
 use proto::flyteidl::admin::{
     AbortMetadata, Execution, ExecutionClosure, ExecutionSpec, ExecutionStateChangeDetails, LiteralMapBlob,
-    Notification, execution_closure::OutputResult, execution_spec::NotificationOverrides, literal_map_blob::Data,
+    Notification, execution_closure::OutputResult, execution_spec::NotificationOverrides,
+    literal_map_blob::Data,
 };
 use proto::flyteidl::core::{ExecutionError, workflow_execution::Phase};
 use store::ExecutionRow;

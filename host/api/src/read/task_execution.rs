@@ -14,8 +14,7 @@ pub(crate) fn task_execution(
     row: &TaskExecutionRow,
 ) -> Result<TaskExecution> {
     let node_id = node_execution::id(execution, node);
-    let stored: TaskExecutionClosure =
-        decode(&row.closure, "closure", format!("{node_id}:{}", row.attempt))?;
+    let stored: TaskExecutionClosure = decode(&row.closure, "closure", format!("{node_id}:{}", row.attempt))?;
     let closure = TaskExecutionClosure {
         phase: row.phase,
         started_at: row.started_at.map(Timestamp::to_proto),

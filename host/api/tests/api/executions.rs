@@ -56,7 +56,8 @@ async fn spec_is_echoed_as_given() {
 async fn refused_starts_have_precise_codes() {
     let world = world().await;
     world.register("v1").await;
-    let start = async |request: ExecutionCreateRequest| code(world.admin.clone().create_execution(request).await);
+    let start =
+        async |request: ExecutionCreateRequest| code(world.admin.clone().create_execution(request).await);
     let with = |inputs: &[(&str, Literal)]| execution_request("", lp(), literals(inputs));
     for (request, want) in [
         (with(&[("a", integer(1))]), Code::InvalidArgument),
@@ -67,8 +68,14 @@ async fn refused_starts_have_precise_codes() {
         (execution_request("", id(ResourceType::Task, "none", "v1"), good()), Code::NotFound),
         (execution_request("-bad", lp(), good()), Code::InvalidArgument),
         (execution_request(&"a".repeat(64), lp(), good()), Code::InvalidArgument),
-        (ExecutionCreateRequest { project: "none".to_owned(), ..execution_request("", lp(), good()) }, Code::InvalidArgument),
-        (ExecutionCreateRequest { domain: "none".to_owned(), ..execution_request("", lp(), good()) }, Code::InvalidArgument),
+        (
+            ExecutionCreateRequest { project: "none".to_owned(), ..execution_request("", lp(), good()) },
+            Code::InvalidArgument,
+        ),
+        (
+            ExecutionCreateRequest { domain: "none".to_owned(), ..execution_request("", lp(), good()) },
+            Code::InvalidArgument,
+        ),
         (ExecutionCreateRequest { spec: None, ..execution_request("", lp(), good()) }, Code::InvalidArgument),
     ] {
         let shown = format!("{request:?}");
@@ -133,10 +140,8 @@ async fn abort_shows_at_once_and_may_repeat() {
     let world = world().await;
     world.register("v1").await;
     let name = world.start("").await;
-    let request = |cause: &str| ExecutionTerminateRequest {
-        id: Some(execution_id(&name)),
-        cause: cause.to_owned(),
-    };
+    let request =
+        |cause: &str| ExecutionTerminateRequest { id: Some(execution_id(&name)), cause: cause.to_owned() };
     let mut admin = world.admin.clone();
     admin.terminate_execution(request("first")).await.unwrap();
     admin.terminate_execution(request("second")).await.unwrap();
@@ -146,10 +151,15 @@ async fn abort_shows_at_once_and_may_repeat() {
         panic!("{:?}", closure.output_result)
     };
     assert_eq!((metadata.cause.as_str(), metadata.principal.as_str()), ("first", ""));
-    let unknown =
-        ExecutionTerminateRequest { id: Some(execution_id("nobody")), ..ExecutionTerminateRequest::default() };
+    let unknown = ExecutionTerminateRequest {
+        id: Some(execution_id("nobody")),
+        ..ExecutionTerminateRequest::default()
+    };
     assert_eq!(code(admin.terminate_execution(unknown).await), Code::NotFound);
-    assert_eq!(code(admin.terminate_execution(ExecutionTerminateRequest::default()).await), Code::InvalidArgument);
+    assert_eq!(
+        code(admin.terminate_execution(ExecutionTerminateRequest::default()).await),
+        Code::InvalidArgument
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 """Registers, fetches, lists and starts things with the stock flytekit, and checks each answer."""
 
 import os
+import subprocess
 import sys
 
 from flytekit.configuration import Config, FastSerializationSettings, ImageConfig, SerializationSettings
@@ -175,4 +176,22 @@ link = remote.client.get_upload_signed_url("flytesnacks", "development", filenam
 assert link.native_url.startswith("s3://") and link.signed_url.startswith("http://")
 uploaded = remote.upload_file(__import__("pathlib").Path("example.py"))
 assert uploaded[1].endswith("/example.py"), uploaded
+
+# The command line, as people use it.
+def pyflyte(*args):
+    command = [os.path.join(os.path.dirname(sys.executable), "pyflyte"), *args]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, (args, done.stdout, done.stderr)
+    return done.stdout
+
+
+where = ["-p", "flytesnacks", "-d", "development"]
+for _ in range(2):
+    pyflyte("register", *where, "--version", "v-cli_1", "--image", "img:1", "example.py")
+assert remote.fetch_launch_plan(name="my_plan", version="v-cli_1").fixed_inputs.literals
+assert "executions/" in pyflyte("run", "--remote", *where, "--image", "img:1", "example.py", "my_wf", "--a", "3")
+assert "executions/" in pyflyte("run", "--remote", *where, "--image", "img:1", "example.py", "t1", "--a", "3")
+pyflyte("launchplan", *where, "--activate", "my_plan", "v-cli_1")
+assert remote.fetch_active_launchplan(name="my_plan").id.version == "v-cli_1"
+assert "my_plan" in pyflyte("get", "launchplan", *where, "--active-only")
 print("all claims hold")

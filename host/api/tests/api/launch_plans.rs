@@ -24,7 +24,12 @@ async fn get(world: &World, name: &str, version: &str) -> LaunchPlan {
     world.admin.clone().get_launch_plan(request).await.unwrap().into_inner()
 }
 
-async fn set_state(world: &World, name: &str, version: &str, state: LaunchPlanState) -> Result<(), tonic::Status> {
+async fn set_state(
+    world: &World,
+    name: &str,
+    version: &str,
+    state: LaunchPlanState,
+) -> Result<(), tonic::Status> {
     let request = LaunchPlanUpdateRequest {
         id: Some(id(ResourceType::LaunchPlan, name, version)),
         state: state as i32,
@@ -67,8 +72,13 @@ async fn inputs_that_do_not_fit_are_refused() {
     let cases: [fn(&mut LaunchPlanSpec); 7] = [
         |spec| spec.fixed_inputs = Some(literals(&[("z", integer(1))])),
         |spec| spec.fixed_inputs = Some(literals(&[("a", text("x"))])),
-        |spec| spec.default_inputs = defaults("z", parameter(SimpleType::Integer, Some(Behavior::Required(true)))),
-        |spec| spec.default_inputs = defaults("a", parameter(SimpleType::String, Some(Behavior::Required(true)))),
+        |spec| {
+            spec.default_inputs =
+                defaults("z", parameter(SimpleType::Integer, Some(Behavior::Required(true))))
+        },
+        |spec| {
+            spec.default_inputs = defaults("a", parameter(SimpleType::String, Some(Behavior::Required(true))))
+        },
         |spec| {
             spec.default_inputs =
                 defaults("a", parameter(SimpleType::Integer, Some(Behavior::Default(text("x")))));
@@ -132,7 +142,10 @@ async fn scheduled_plans_register_but_do_not_activate() {
     };
     let all = literals(&[("a", integer(1)), ("b", text("x"))]);
     let mut admin = world.admin.clone();
-    assert_eq!(code(admin.create_launch_plan(scheduled("61 * * * *", all.clone())).await), Code::InvalidArgument);
+    assert_eq!(
+        code(admin.create_launch_plan(scheduled("61 * * * *", all.clone())).await),
+        Code::InvalidArgument
+    );
     let open = scheduled("@daily", LiteralMap::default());
     assert_eq!(code(admin.create_launch_plan(open).await), Code::InvalidArgument);
     admin.create_launch_plan(scheduled("@daily", all)).await.unwrap();

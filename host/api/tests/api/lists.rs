@@ -6,7 +6,13 @@ use tonic::{Code, Status};
 
 use super::world::*;
 
-fn request(name: &str, limit: u32, token: &str, filters: &str, sort: Option<(&str, i32)>) -> ResourceListRequest {
+fn request(
+    name: &str,
+    limit: u32,
+    token: &str,
+    filters: &str,
+    sort: Option<(&str, i32)>,
+) -> ResourceListRequest {
     ResourceListRequest {
         id: Some(named(name)),
         limit,
@@ -104,14 +110,14 @@ async fn executions_filter_by_label_phase_and_launch_plan() {
     world.register("v1").await;
     for (name, parent) in [("one", "root"), ("two", "other")] {
         let target = id(ResourceType::LaunchPlan, "wf", "v1");
-        let mut request =
-            execution_request(name, target, literals(&[("a", integer(1)), ("b", text("x"))]));
+        let mut request = execution_request(name, target, literals(&[("a", integer(1)), ("b", text("x"))]));
         let labels = [("eager-exec".to_owned(), parent.to_owned())].into();
         request.spec.as_mut().unwrap().labels = Some(Labels { values: labels });
         world.admin.clone().create_execution(request).await.unwrap();
     }
     let names = async |filters: &str| {
-        let list = world.admin.clone().list_executions(request("", 10, "", filters, Some(("name", 1)))).await?;
+        let list =
+            world.admin.clone().list_executions(request("", 10, "", filters, Some(("name", 1)))).await?;
         let names = list.into_inner().executions.into_iter().map(|found| found.id.unwrap().name);
         Ok::<_, Status>(names.collect::<Vec<_>>())
     };

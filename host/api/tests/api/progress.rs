@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use model::{EntityId, EntityKind, ExecutionId, Timestamp};
 use prost::Message;
-use proto::flyteidl::admin::{execution_closure, node_execution_closure, task_execution_closure, *};
+use proto::flyteidl::admin::{
+    NodeExecution, execution_closure, node_execution_closure, task_execution_closure, *,
+};
 use proto::flyteidl::core::{ResourceType, *};
 use store::{Batch, ExecutionKey, ExecutionUpdate, NodeExecutionRow, NodeFlags, TaskExecutionRow};
 use tonic::Code;
@@ -74,7 +76,12 @@ fn attempt(key: ExecutionKey, attempt: i32, phase: task_execution::Phase) -> Tas
 }
 
 fn error(message: &str) -> ExecutionError {
-    ExecutionError { code: "USER:X".to_owned(), message: message.to_owned(), kind: 1, ..ExecutionError::default() }
+    ExecutionError {
+        code: "USER:X".to_owned(),
+        message: message.to_owned(),
+        kind: 1,
+        ..ExecutionError::default()
+    }
 }
 
 /// A started execution, and a way to commit as its owner.
@@ -126,10 +133,7 @@ impl Run {
     }
 
     fn node_id(&self, node_id: &str) -> NodeExecutionIdentifier {
-        NodeExecutionIdentifier {
-            node_id: node_id.to_owned(),
-            execution_id: Some(execution_id(&self.name)),
-        }
+        NodeExecutionIdentifier { node_id: node_id.to_owned(), execution_id: Some(execution_id(&self.name)) }
     }
 
     fn attempt_id(&self, retry_attempt: u32) -> TaskExecutionIdentifier {
@@ -173,8 +177,7 @@ async fn success_shows_outputs_and_duration() {
     let data = run.world.admin.clone().get_execution_data(request).await.unwrap().into_inner();
     assert_eq!(data.full_outputs, Some(outputs));
 
-    let terminate =
-        ExecutionTerminateRequest { id: Some(execution_id(&run.name)), cause: "late".to_owned() };
+    let terminate = ExecutionTerminateRequest { id: Some(execution_id(&run.name)), cause: "late".to_owned() };
     let status = run.world.admin.clone().terminate_execution(terminate).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
     assert!(status.message().contains("SUCCEEDED"), "{status}");
@@ -250,7 +253,10 @@ async fn nodes_show_data_flags_and_urls() {
         closure.target_metadata,
         Some(node_execution_closure::TargetMetadata::TaskNodeMetadata(metadata))
     );
-    assert_eq!((flags.is_parent_node, flags.is_eager, flags.is_dynamic, flags.is_array), (true, true, false, false));
+    assert_eq!(
+        (flags.is_parent_node, flags.is_eager, flags.is_dynamic, flags.is_array),
+        (true, true, false, false)
+    );
     let children = run.nodes("n0").await;
     assert_eq!(children[0].metadata.as_ref().unwrap().spec_node_id, "n7");
     assert_eq!(children[0].metadata.as_ref().unwrap().retry_group, "0");
@@ -333,7 +339,10 @@ async fn attempts_show_one_row_each() {
     assert!(data.flyte_urls.unwrap().outputs.ends_with("/n0/1/o"));
     let missing = TaskExecutionGetRequest { id: Some(run.attempt_id(7)) };
     assert_eq!(code(admin.get_task_execution(missing).await), Code::NotFound);
-    assert_eq!(code(admin.get_task_execution(TaskExecutionGetRequest { id: None }).await), Code::InvalidArgument);
+    assert_eq!(
+        code(admin.get_task_execution(TaskExecutionGetRequest { id: None }).await),
+        Code::InvalidArgument
+    );
 
     let url = format!("flyte://v1/{PROJECT}/{DOMAIN}/{}/n0/1/o", run.name);
     run.check_urls(&url, &outputs).await;

@@ -49,6 +49,21 @@ async fn archived_projects_hide_until_asked_for() {
 }
 
 #[tokio::test]
+async fn update_keeps_what_it_leaves_empty() {
+    let world = world().await;
+    let labels = Some(Labels { values: [("team".to_owned(), "a".to_owned())].into() });
+    let full = Project { description: "about".to_owned(), labels: labels.clone(), ..project("p") };
+    register(&world, full).await.unwrap();
+    let mut admin = world.admin.clone();
+    let only_state = Project { id: "p".to_owned(), state: 1, ..Project::default() };
+    admin.update_project(only_state).await.unwrap();
+    let get = ProjectGetRequest { id: "p".to_owned(), ..ProjectGetRequest::default() };
+    let found = admin.get_project(get).await.unwrap().into_inner();
+    assert_eq!((found.name.as_str(), found.description.as_str(), found.state), ("Name", "about", 1));
+    assert_eq!(found.labels, labels);
+}
+
+#[tokio::test]
 async fn broken_projects_are_invalid_arguments() {
     let world = world().await;
     let domain = Domain { id: "d".to_owned(), name: "d".to_owned() };
@@ -125,7 +140,9 @@ async fn attributes_are_not_found_but_for_the_platforms_own() {
     assert_eq!(code(admin.get_project_attributes(project(0)).await), Code::NotFound);
     let found = admin.get_project_attributes(project(6)).await.unwrap().into_inner();
     let matching = found.attributes.unwrap().matching_attributes.unwrap();
-    let Some(matching_attributes::Target::WorkflowExecutionConfig(config)) = matching.target else { panic!() };
+    let Some(matching_attributes::Target::WorkflowExecutionConfig(config)) = matching.target else {
+        panic!()
+    };
     assert_eq!(config.max_parallelism, 25);
     let domain = ProjectDomainAttributesGetRequest {
         project: PROJECT.to_owned(),
@@ -170,7 +187,10 @@ async fn what_is_not_done_says_so() {
     let world = world().await;
     let mut admin = world.admin.clone();
     assert_eq!(code(admin.recover_execution(ExecutionRecoverRequest::default()).await), Code::Unimplemented);
-    assert_eq!(code(admin.create_task_event(TaskExecutionEventRequest::default()).await), Code::Unimplemented);
+    assert_eq!(
+        code(admin.create_task_event(TaskExecutionEventRequest::default()).await),
+        Code::Unimplemented
+    );
     let metrics = WorkflowExecutionGetMetricsRequest::default();
     assert_eq!(code(admin.get_execution_metrics(metrics).await), Code::Unimplemented);
     let children = NodeExecutionForTaskListRequest::default();

@@ -216,17 +216,56 @@ async fn pings_without_calls_do_not_end_a_connection() {
 async fn no_refusal_is_unknown_or_unauthenticated() {
     let world = world().await;
     let methods = [
-        "CreateTask", "GetTask", "ListTasks", "ListTaskIds", "CreateWorkflow", "GetWorkflow", "ListWorkflows",
-        "CreateLaunchPlan", "GetLaunchPlan", "GetActiveLaunchPlan", "ListActiveLaunchPlans", "ListLaunchPlans",
-        "UpdateLaunchPlan", "CreateExecution", "RelaunchExecution", "RecoverExecution", "GetExecution",
-        "UpdateExecution", "GetExecutionData", "ListExecutions", "TerminateExecution", "GetNodeExecution",
-        "GetDynamicNodeWorkflow", "ListNodeExecutions", "ListNodeExecutionsForTask", "GetNodeExecutionData",
-        "RegisterProject", "UpdateProject", "GetProject", "CreateWorkflowEvent", "CreateNodeEvent",
-        "CreateTaskEvent", "GetTaskExecution", "ListTaskExecutions", "GetTaskExecutionData",
-        "UpdateProjectDomainAttributes", "GetProjectDomainAttributes", "DeleteProjectDomainAttributes",
-        "UpdateProjectAttributes", "GetProjectAttributes", "DeleteProjectAttributes", "UpdateWorkflowAttributes",
-        "GetWorkflowAttributes", "DeleteWorkflowAttributes", "ListNamedEntities", "GetNamedEntity",
-        "UpdateNamedEntity", "GetDescriptionEntity", "ListDescriptionEntities", "GetExecutionMetrics",
+        "CreateTask",
+        "GetTask",
+        "ListTasks",
+        "ListTaskIds",
+        "CreateWorkflow",
+        "GetWorkflow",
+        "ListWorkflows",
+        "CreateLaunchPlan",
+        "GetLaunchPlan",
+        "GetActiveLaunchPlan",
+        "ListActiveLaunchPlans",
+        "ListLaunchPlans",
+        "UpdateLaunchPlan",
+        "CreateExecution",
+        "RelaunchExecution",
+        "RecoverExecution",
+        "GetExecution",
+        "UpdateExecution",
+        "GetExecutionData",
+        "ListExecutions",
+        "TerminateExecution",
+        "GetNodeExecution",
+        "GetDynamicNodeWorkflow",
+        "ListNodeExecutions",
+        "ListNodeExecutionsForTask",
+        "GetNodeExecutionData",
+        "RegisterProject",
+        "UpdateProject",
+        "GetProject",
+        "CreateWorkflowEvent",
+        "CreateNodeEvent",
+        "CreateTaskEvent",
+        "GetTaskExecution",
+        "ListTaskExecutions",
+        "GetTaskExecutionData",
+        "UpdateProjectDomainAttributes",
+        "GetProjectDomainAttributes",
+        "DeleteProjectDomainAttributes",
+        "UpdateProjectAttributes",
+        "GetProjectAttributes",
+        "DeleteProjectAttributes",
+        "UpdateWorkflowAttributes",
+        "GetWorkflowAttributes",
+        "DeleteWorkflowAttributes",
+        "ListNamedEntities",
+        "GetNamedEntity",
+        "UpdateNamedEntity",
+        "GetDescriptionEntity",
+        "ListDescriptionEntities",
+        "GetExecutionMetrics",
     ];
     for method in methods {
         let path: &'static str = format!("/flyteidl.service.AdminService/{method}").leak();
@@ -242,4 +281,24 @@ async fn nonsense_on_the_socket_harms_nobody() {
     tokio::io::AsyncWriteExt::write_all(&mut stream, b"\x00\x01nonsense\r\n\r\n").await.unwrap();
     drop(stream);
     world.admin.clone().get_version(GetVersionRequest {}).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drain_ends_open_calls_and_idle_connections() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let slow = || async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        "done"
+    };
+    let router = axum::Router::new().route("/slow", axum::routing::get(slow));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let served = tokio::spawn(api::serve(listener, router, async move { drop(stopped.await) }));
+    let idle = tokio::net::TcpStream::connect(address).await.unwrap();
+    let open = tokio::spawn(reqwest::get(format!("http://{address}/slow")));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stop.send(()).unwrap();
+    assert_eq!(open.await.unwrap().unwrap().text().await.unwrap(), "done");
+    tokio::time::timeout(Duration::from_secs(5), served).await.unwrap().unwrap();
+    drop(idle);
 }

@@ -77,11 +77,8 @@ async fn unsupported_nodes_are_named() {
     let mut request = workflow_request("wf", "v1", "v1");
     let approve = gate_node::Condition::Approve(ApproveCondition { signal_id: "s".to_owned() });
     let gate = GateNode { condition: Some(approve) };
-    let node = Node {
-        id: "the-gate".to_owned(),
-        target: Some(node::Target::GateNode(gate)),
-        ..Node::default()
-    };
+    let node =
+        Node { id: "the-gate".to_owned(), target: Some(node::Target::GateNode(gate)), ..Node::default() };
     nodes(&mut request).push(node);
     let template = request.spec.as_ref().unwrap().template.as_ref().unwrap();
     if compiler::unsupported_nodes(template, &[]).is_empty() {

@@ -40,8 +40,10 @@ pub(crate) async fn world_with(config: api::Config, launch_config: launch::Confi
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let store = Store::open(&store::Config::sqlite(dir.path().join("pinion.db"))).await.unwrap();
-    let blob_config =
-        blob::Config { public_url: format!("http://{address}"), ..blob::Config::local(dir.path().join("objects")) };
+    let blob_config = blob::Config {
+        public_url: format!("http://{address}"),
+        ..blob::Config::local(dir.path().join("objects"))
+    };
     let blob = Blob::new(blob_config).unwrap();
     api::seed(&store, &[PROJECT]).await.unwrap();
     let launcher = Launcher::new(launch_config, store.clone(), blob.clone());
@@ -177,7 +179,11 @@ pub(crate) fn plan_request(name: &str, version: &str) -> LaunchPlanCreateRequest
     }
 }
 
-pub(crate) fn execution_request(name: &str, target: Identifier, inputs: LiteralMap) -> ExecutionCreateRequest {
+pub(crate) fn execution_request(
+    name: &str,
+    target: Identifier,
+    inputs: LiteralMap,
+) -> ExecutionCreateRequest {
     let metadata = ExecutionMetadata { principal: "placeholder".to_owned(), ..ExecutionMetadata::default() };
     ExecutionCreateRequest {
         project: PROJECT.to_owned(),

@@ -199,8 +199,9 @@ impl Run<'_> {
             self.stop.cancel();
             return false;
         };
-        let exit = running.warm.map_or(exit, |warm| warm.as_if_cold(exit));
         let over_limit = running.over_limit.load(Ordering::Relaxed);
+        let ours = over_limit || stop.is_cancelled();
+        let exit = running.warm.as_ref().map_or(exit, |warm| warm.ended(exit, ours));
         let machine_full = exit.signal == libc::SIGKILL && !stop.is_cancelled() && self.room.memory.kernel_killed();
         let reason = match exit.code {
             0 => "Completed",

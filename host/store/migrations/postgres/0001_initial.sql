@@ -159,7 +159,7 @@ create table node_execution (
     extra bytea not null,
     primary key (execution_id, node_id)
 ) with (fillfactor = 80);
-create index node_execution_parent on node_execution (execution_id, parent_id, created_at);
+create index node_execution_parent on node_execution (execution_id, parent_id, created_at, node_id);
 
 create table task_execution (
     execution_id bigint not null,

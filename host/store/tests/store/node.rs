@@ -69,7 +69,6 @@ async fn later_rows_replace_earlier_ones() {
             (node.phase, node.spec_node_id, node.created_at) =
                 (phase, format!("s{phase}"), NOW.plus(phase.into()));
             (task.phase, task.reason, task.task_type) = (phase, format!("r{phase}"), format!("t{phase}"));
-            node.parent_id = if phase == 3 { "moved".to_owned() } else { String::new() };
             (sample::update(key, phase), node, task)
         };
         let mut batch = Batch::default();
@@ -83,11 +82,13 @@ async fn later_rows_replace_earlier_ones() {
         assert_eq!(w.store.execution_load(key).await.unwrap(), (vec![node], vec![task]));
         assert_eq!(w.store.execution_get_by_key(key).await.unwrap().unwrap().phase, 2);
         let (update, node, task) = rows(3);
-        let batch = Batch { executions: vec![update], nodes: vec![node.clone()], tasks: vec![task.clone()] };
+        let mut moved = node.clone();
+        (moved.parent_id, moved.created_at) = ("other".to_owned(), NOW.plus(99));
+        let batch = Batch { executions: vec![update], nodes: vec![moved], tasks: vec![task.clone()] };
         w.store.commit(&lease, &batch).await.unwrap();
         assert_eq!(w.store.execution_load(key).await.unwrap(), (vec![node.clone()], vec![task]));
-        assert_eq!(w.store.node_execution_list(key, "moved", &ListQuery::default()).await.unwrap(), [node]);
-        assert_eq!(w.store.node_execution_list(key, "", &ListQuery::default()).await.unwrap(), []);
+        // A node keeps its parent and its time of creation.
+        assert_eq!(w.store.node_execution_list(key, "", &ListQuery::default()).await.unwrap(), [node]);
     })
     .await;
 }

@@ -3,8 +3,8 @@
 use blob::{Blob, DataReference};
 use plugins::status;
 use proto::pinion::plugin::v1::{
-    BlobEntry, BlobGetRequest, BlobGetResponse, BlobHeadRequest, BlobHeadResponse, BlobListRequest, BlobListResponse,
-    BlobPutRequest, BlobPutResponse, InputsGetRequest, InputsGetResponse, Status,
+    BlobEntry, BlobGetRequest, BlobGetResponse, BlobHeadRequest, BlobHeadResponse, BlobListRequest,
+    BlobListResponse, BlobPutRequest, BlobPutResponse, InputsGetRequest, InputsGetResponse, Status,
 };
 
 use super::{INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE};
@@ -32,7 +32,8 @@ pub(super) async fn get(blob: &Blob, request: BlobGetRequest) -> Result<BlobGetR
 
 async fn size(blob: &Blob, reference: &DataReference) -> Result<u64, Status> {
     let found = blob.head(reference).await.map_err(|error| refused(&error))?;
-    let found = found.ok_or_else(|| status(NOT_FOUND, "NotFound", format!("{} does not exist", reference.as_str())))?;
+    let found = found
+        .ok_or_else(|| status(NOT_FOUND, "NotFound", format!("{} does not exist", reference.as_str())))?;
     Ok(found.size)
 }
 
@@ -60,7 +61,8 @@ pub(super) async fn list(blob: &Blob, request: BlobListRequest) -> Result<BlobLi
         Ok(0) | Err(_) => MAX_PAGE,
         Ok(asked) => asked.min(MAX_PAGE),
     };
-    let all = found.into_iter().map(|(reference, size)| BlobEntry { uri: reference.as_str().to_owned(), size });
+    let all =
+        found.into_iter().map(|(reference, size)| BlobEntry { uri: reference.as_str().to_owned(), size });
     let mut rest = all.filter(|entry| request.page_token.is_empty() || entry.uri > request.page_token);
     let entries: Vec<_> = rest.by_ref().take(limit).collect();
     let next_page_token = match (rest.next(), entries.last()) {

@@ -23,7 +23,8 @@ impl Client {
     /// Sends a request. An answer of any HTTP status is an answer.
     pub(super) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, Status> {
         let client = self.0.get_or_init(reqwest::Client::new);
-        let bad = |what: &str, error: String| status(INVALID_ARGUMENT, "BadRequest", format!("{what}: {error}"));
+        let bad =
+            |what: &str, error: String| status(INVALID_ARGUMENT, "BadRequest", format!("{what}: {error}"));
         let method = reqwest::Method::from_bytes(request.method.as_bytes())
             .map_err(|error| bad("method", error.to_string()))?;
         let timeout = match request.timeout_ms {

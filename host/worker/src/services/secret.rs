@@ -21,8 +21,8 @@ pub(super) async fn get(
         }
     }
     tracing::debug!(plugin_id, group, key, "a plugin asks for a secret");
-    let variable = [group, key].iter().filter(|part| !part.is_empty()).map(|part| part.to_uppercase());
-    let variable = format!("{}{}", config.env_prefix, variable.collect::<Vec<_>>().join("_"));
+    let name = if group.is_empty() { key.to_owned() } else { format!("{group}_{key}") };
+    let variable = format!("{}{}", config.env_prefix, name.to_uppercase());
     if let Ok(value) = std::env::var(&variable) {
         return Ok(SecretGetResponse { value: value.into_bytes() });
     }
@@ -30,7 +30,8 @@ pub(super) async fn get(
     match tokio::fs::read(&path).await {
         Ok(value) => Ok(SecretGetResponse { value }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let message = format!("secret {group}/{key} is neither in variable {variable} nor in {}", path.display());
+            let message =
+                format!("secret {group}/{key} is neither in variable {variable} nor in {}", path.display());
             Err(status(NOT_FOUND, "SecretNotFound", message))
         }
         Err(error) => Err(status(UNAVAILABLE, "SecretUnreadable", format!("{}: {error}", path.display()))),

@@ -56,6 +56,13 @@ impl FakeCluster {
         let _ = self.events.send(Arc::new(event));
     }
 
+    /// Tells of more changes than anyone can keep.
+    pub fn flood(&self) {
+        for _ in 0..5000 {
+            self.tell("another", json!({}), false);
+        }
+    }
+
     pub fn names(&self) -> Vec<String> {
         self.objects.lock().unwrap().keys().cloned().collect()
     }

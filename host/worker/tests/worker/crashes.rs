@@ -14,7 +14,8 @@ async fn run(flow: &Flow, crash: Crash, abort_when: Option<&str>) -> (bool, Rows
     let life = world.start_as("host", Some(crash));
     let id = world.launch(flow).await;
     if let Some(node) = abort_when {
-        let reached = |rows: &Rows| rows.tasks.iter().any(|task| task.node_id == node && !task.plugin.is_empty());
+        let reached =
+            |rows: &Rows| rows.tasks.iter().any(|task| task.node_id == node && !task.plugin.is_empty());
         world.until(&id, |rows| reached(rows) || life.is_over()).await;
         world.abort(&id).await;
     }
@@ -60,11 +61,11 @@ async fn crash_at_any_commit_of_a_chain() {
 
 #[tokio::test]
 async fn crash_at_any_commit_of_a_diamond_of_objects() {
-    let flow = Flow::new()
-        .node("a", "echo", &[])
-        .node("b", "pod", &["a"])
-        .node("c", "pod", &["a"])
-        .node("d", "echo", &["b", "c"]);
+    let flow = Flow::new().node("a", "echo", &[]).node("b", "pod", &["a"]).node("c", "pod", &["a"]).node(
+        "d",
+        "echo",
+        &["b", "c"],
+    );
     crash_everywhere(&flow, Phase::Succeeded, None).await;
 }
 

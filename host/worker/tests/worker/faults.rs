@@ -64,6 +64,20 @@ async fn tasks_without_a_plugin_wait_visibly() {
 }
 
 #[tokio::test]
+async fn a_task_whose_plugin_came_back_shows_its_own_phase() {
+    let world = World::new().await;
+    let life = world.start();
+    let id = world.launch(&Flow::new().node("n", "forever", &[])).await;
+    world.until(&id, |rows| rows.tasks.iter().any(|task| task.phase == 2)).await;
+    life.drain().await.unwrap();
+    world.plugins.lose("forever", "plugin is quarantined");
+    let _next = world.start();
+    world.until(&id, |rows| rows.tasks[0].phase == 7).await;
+    world.plugins.find("forever");
+    world.until(&id, |rows| rows.tasks[0].phase == 2).await;
+}
+
+#[tokio::test]
 async fn a_plugin_that_comes_back_silently_is_noticed() {
     let world = World::new().await;
     world.plugins.lose("echo", "no plugin");

@@ -4,9 +4,9 @@ use model::{EntityId, EntityKind};
 use proto::flyteidl::admin::WorkflowClosure;
 use proto::flyteidl::core::{
     self, Binding, BindingData, CompiledTask, CompiledWorkflow, CompiledWorkflowClosure, Literal, LiteralMap,
-    LiteralType, Node, NodeMetadata, OutputReference, Primitive, RetryStrategy, Scalar, SimpleType, TaskMetadata,
-    TaskNode, TaskTemplate, TypedInterface, Variable, VariableMap, WorkflowTemplate, binding_data, literal,
-    literal_type, node, primitive, scalar, task_node,
+    LiteralType, Node, NodeMetadata, OutputReference, Primitive, RetryStrategy, Scalar, SimpleType,
+    TaskMetadata, TaskNode, TaskTemplate, TypedInterface, Variable, VariableMap, WorkflowTemplate,
+    binding_data, literal, literal_type, node, primitive, scalar, task_node,
 };
 
 /// A workflow under construction. Every task adds one to the sum of its inputs.
@@ -26,7 +26,9 @@ pub fn integer(value: i64) -> Literal {
 pub fn read_integer(literal: &Literal) -> Option<i64> {
     match literal.value.as_ref()? {
         literal::Value::Scalar(scalar) => match scalar.value.as_ref()? {
-            scalar::Value::Primitive(Primitive { value: Some(primitive::Value::Integer(value)) }) => Some(*value),
+            scalar::Value::Primitive(Primitive { value: Some(primitive::Value::Integer(value)) }) => {
+                Some(*value)
+            }
             _ => None,
         },
         _ => None,
@@ -147,7 +149,8 @@ impl Flow {
     }
 
     pub fn closure(&self, name: &str) -> WorkflowClosure {
-        let output = self.output.as_ref().map(|node| Binding { var: "o0".into(), binding: Some(promise(node, "o0")) });
+        let output =
+            self.output.as_ref().map(|node| Binding { var: "o0".into(), binding: Some(promise(node, "o0")) });
         let edge = |id: &str| Node { id: id.into(), ..Node::default() };
         let mut nodes = vec![edge("start-node"), edge("end-node")];
         nodes[1].inputs = output.iter().cloned().collect();

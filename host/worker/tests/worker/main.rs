@@ -1,4 +1,5 @@
 //! Checks the worker over a real database and real files, with plugins, a cluster and a clock of the tests' own.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod aborts;
 mod clock;
@@ -11,4 +12,6 @@ mod outputs;
 mod ownership;
 mod plugins;
 mod running;
+mod scale;
+mod services;
 mod world;

@@ -23,7 +23,9 @@ async fn phases_follow_the_object() {
     world.cluster.lively.store(false, Ordering::SeqCst);
     let _life = world.start();
     let id = world.launch(&Flow::new().node("n", "pod", &[])).await;
-    world.until(&id, |rows| rows.tasks.iter().any(|task| task.phase == 1 && task.reason == "submitted")).await;
+    world
+        .until(&id, |rows| rows.tasks.iter().any(|task| task.phase == 1 && task.reason == "submitted"))
+        .await;
     world.until(&id, |_| !world.cluster.names().is_empty()).await;
     world.cluster.set_phase("e0-n-0", "Running").await;
     world.until(&id, |rows| rows.node("n").phase == 2 && rows.tasks[0].phase == 2).await;
@@ -56,6 +58,20 @@ async fn a_success_counts_though_the_object_is_gone() {
     world.cluster.remove("e0-n-0");
     let rows = world.until_over(&id).await;
     assert_eq!((rows.phase(), rows.attempts("n").len()), (Phase::Succeeded, 1));
+}
+
+#[tokio::test]
+async fn missed_changes_are_read_again() {
+    let world = World::new().await;
+    world.cluster.lively.store(false, Ordering::SeqCst);
+    let _life = world.start();
+    let id = world.launch(&Flow::new().node("n", "pod", &[])).await;
+    world
+        .until(&id, |rows| rows.tasks.iter().any(|task| task.phase == 1 && !world.cluster.names().is_empty()))
+        .await;
+    world.cluster.set_phase("e0-n-0", "Succeeded").await;
+    world.cluster.flood();
+    assert_eq!(world.until_over(&id).await.phase(), Phase::Succeeded);
 }
 
 #[tokio::test]

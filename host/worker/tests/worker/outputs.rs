@@ -1,9 +1,9 @@
 //! Claims about what counts as the end of a task whose plugin says that it succeeded.
 
+use prost::Message;
 use proto::flyteidl::core::container_error::Kind;
 use proto::flyteidl::core::execution_error::ErrorKind;
 use proto::flyteidl::core::{ContainerError, ErrorDocument, workflow_execution::Phase};
-use prost::Message;
 
 use crate::flow::{self, Flow};
 use crate::world::{Rows, World};
@@ -55,14 +55,14 @@ async fn files_of_failure_decide_over_success() {
     for (files, code) in [
         (vec![("error.pb", never(1)), outputs()], "Never"),
         (vec![("futures.pb", vec![]), outputs()], "DynamicNodeNotSupported"),
-        (vec![("outputs.pb", flow::map(&[("other", 1)]).encode_to_vec())], "RetriesExhausted|OutputsNotFound"),
+        (
+            vec![("outputs.pb", flow::map(&[("other", 1)]).encode_to_vec())],
+            "RetriesExhausted|OutputsNotFound",
+        ),
         (vec![("outputs.pb", vec![0xff, 0xff])], "OutputsBadFormat"),
         (vec![], "RetriesExhausted|OutputsNotFound"),
         (vec![("error.pb", vec![])], "RetriesExhausted|OutputsNotFound"),
-        (
-            vec![("error-b.pb", document("Late", Kind::NonRecoverable, 9)), ("error-a.pb", never(3))],
-            "Never",
-        ),
+        (vec![("error-b.pb", document("Late", Kind::NonRecoverable, 9)), ("error-a.pb", never(3))], "Never"),
     ] {
         let names: Vec<_> = files.iter().map(|(name, _)| *name).collect();
         let (rows, _world) = run_with(&files).await;
@@ -75,5 +75,8 @@ async fn inline_outputs_are_checked() {
     let world = World::new().await;
     let _life = world.start();
     let rows = world.until_over(&world.launch(&Flow::new().node("n", "wrong", &[])).await).await;
-    assert_eq!((rows.phase(), rows.error().code.as_str()), (Phase::Failed, "RetriesExhausted|OutputsNotFound"));
+    assert_eq!(
+        (rows.phase(), rows.error().code.as_str()),
+        (Phase::Failed, "RetriesExhausted|OutputsNotFound")
+    );
 }

@@ -13,7 +13,8 @@ async fn a_fenced_worker_stops() {
     let id = world.launch(&Flow::new().node("a", "forever", &[]).node("b", "echo", &["a"])).await;
     world.until(&id, |rows| rows.tasks.iter().any(|task| task.phase == 2)).await;
     // The same host started again: its earlier life is fenced off.
-    let other = world.store.lease_acquire("host", world.config.lease_ttl.get(), world.clock.now()).await.unwrap();
+    let other =
+        world.store.lease_acquire("host", world.config.lease_ttl.get(), world.clock.now()).await.unwrap();
     world.abort(&id).await;
     assert!(matches!(life.end().await, Err(Error::Fenced { .. })));
     let rows = world.rows(&id).await;

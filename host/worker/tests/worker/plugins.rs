@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use prost::Message;
 use proto::flyteidl::core::{ExecutionError, LiteralMap, TaskTemplate, execution_error::ErrorKind};
 use proto::pinion::plugin::v1::{
-    AbortRequest, AbortResponse, AcquireToken, Action, ApplyObject, DeleteObject, FinalizeRequest, FinalizeResponse,
-    HandleRequest, HandleResponse, ObjectRef, OutputFiles, Outputs, Phase, PhaseInfo, PluginState, ReleaseToken,
-    Status, TaskExecutionContext, WakeHint, WakeReason, action, observed_object::Observed, outputs,
+    AbortRequest, AbortResponse, AcquireToken, Action, ApplyObject, DeleteObject, FinalizeRequest,
+    FinalizeResponse, HandleRequest, HandleResponse, ObjectRef, OutputFiles, Outputs, Phase, PhaseInfo,
+    PluginState, ReleaseToken, Status, TaskExecutionContext, WakeHint, WakeReason, action,
+    observed_object::Observed, outputs,
 };
 use serde_json::json;
 use tokio::sync::watch;
-use worker::{Fault, Plugin, PluginSource, Pool, Unavailable};
+use worker::{Fault, Plugin, PluginSource, Unavailable};
 
 use crate::flow;
 
@@ -104,10 +105,6 @@ impl PluginSource for FakePlugins {
         Ok(Arc::new(FakePlugin { journal: Arc::clone(&self.journal) }))
     }
 
-    fn pool(&self, namespace: &str) -> Option<Pool> {
-        (namespace == "pool").then_some(Pool { size: 1, project_cap: 0, domain_cap: 0 })
-    }
-
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -179,7 +176,9 @@ fn pod(request: &HandleRequest) -> HandleResponse {
     }
     match request.observed.first().and_then(|object| object.observed.as_ref()) {
         None => answer(report(Phase::Queued, "submitted")),
-        Some(Observed::Gone(_)) => failure(Phase::RetryableFailure, ErrorKind::System, "ResourceDeletedExternally"),
+        Some(Observed::Gone(_)) => {
+            failure(Phase::RetryableFailure, ErrorKind::System, "ResourceDeletedExternally")
+        }
         Some(Observed::Error(error)) if error.backing_off => {
             answer(report(Phase::WaitingForResources, &error.message))
         }

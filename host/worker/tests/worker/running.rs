@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use prost::Message;
 use proto::flyteidl::admin::{Annotations, Envs, ExecutionSpec, Labels, NodeExecutionClosure};
 use proto::flyteidl::core::{KeyValuePair, execution_error::ErrorKind, workflow_execution::Phase};
-use prost::Message;
 
 use crate::flow::Flow;
 use crate::world::{World, closure};
@@ -17,6 +17,7 @@ async fn chain_succeeds_with_its_sum() {
     let rows = world.until_over(&id).await;
     assert_eq!(rows.phase(), Phase::Succeeded);
     assert_eq!(world.output(&rows).await, Some(5));
+    assert!(rows.nodes.iter().all(|node| node.started_at.is_some() && node.duration.is_some()));
     assert_eq!(rows.nodes.len(), 7, "five tasks, start and end");
     assert!(rows.nodes.iter().all(|node| node.phase == 3), "{:?}", rows.digest());
     assert!(rows.execution.duration.is_some() && rows.execution.started_at.is_some());
@@ -38,11 +39,11 @@ async fn chain_costs_one_commit_per_node() {
 async fn diamond_waits_for_both_sides() {
     let world = World::new().await;
     let _life = world.start();
-    let flow = Flow::new()
-        .node("a", "echo", &[])
-        .node("b", "echo", &["a"])
-        .node("c", "echo", &["a"])
-        .node("d", "echo", &["b", "c"]);
+    let flow = Flow::new().node("a", "echo", &[]).node("b", "echo", &["a"]).node("c", "echo", &["a"]).node(
+        "d",
+        "echo",
+        &["b", "c"],
+    );
     let rows = world.until_over(&world.launch(&flow).await).await;
     assert_eq!(world.output(&rows).await, Some(5));
 }
@@ -96,7 +97,11 @@ async fn user_failures_spend_the_users_retries() {
     let phases: Vec<_> = rows.attempts("n").iter().map(|task| task.phase).collect();
     assert_eq!(phases, [5, 5, 3]);
     assert_eq!(rows.node("n").attempt, 2);
-    assert_eq!(world.plugins.journal.count("finalize", "n-0"), 1, "each failed attempt is finalized before the next");
+    assert_eq!(
+        world.plugins.journal.count("finalize", "n-0"),
+        1,
+        "each failed attempt is finalized before the next"
+    );
 }
 
 #[tokio::test]
@@ -107,7 +112,10 @@ async fn exhausted_retries_fail_the_execution() {
     let rows = world.until_over(&world.launch(&flow).await).await;
     assert_eq!(rows.phase(), Phase::Failed);
     assert_eq!(rows.error().code, "RetriesExhausted|Oops");
-    assert_eq!((rows.execution.error_kind.as_str(), rows.execution.error_code.as_str()), ("USER", "RetriesExhausted|Oops"));
+    assert_eq!(
+        (rows.execution.error_kind.as_str(), rows.execution.error_code.as_str()),
+        ("USER", "RetriesExhausted|Oops")
+    );
     assert_eq!(rows.attempts("n").len(), 2);
     assert!(rows.attempts("after").is_empty());
 }
@@ -125,7 +133,8 @@ async fn system_failures_have_a_budget_of_their_own() {
 async fn permanent_failures_are_not_tried_again() {
     let world = World::new().await;
     let _life = world.start();
-    let rows = world.until_over(&world.launch(&Flow::new().node("n", "permanent", &[]).retries(3)).await).await;
+    let rows =
+        world.until_over(&world.launch(&Flow::new().node("n", "permanent", &[]).retries(3)).await).await;
     assert_eq!((rows.phase(), rows.error().code.as_str()), (Phase::Failed, "Never"));
     assert_eq!(rows.attempts("n").len(), 1);
 }
@@ -134,7 +143,8 @@ async fn permanent_failures_are_not_tried_again() {
 async fn attempts_that_take_too_long_are_aborted() {
     let world = World::new().await;
     let _life = world.start();
-    let rows = world.until_over(&world.launch(&Flow::new().node("n", "forever", &[]).timeout(10)).await).await;
+    let rows =
+        world.until_over(&world.launch(&Flow::new().node("n", "forever", &[]).timeout(10)).await).await;
     assert_eq!(rows.phase(), Phase::Failed);
     assert_eq!(rows.error().kind(), ErrorKind::User);
     assert_eq!(rows.attempts("n")[0].phase, 5);
@@ -225,7 +235,15 @@ async fn tasks_are_told_where_they_are() {
         assert_eq!(context.labels.get(key).map(String::as_str), Some(value), "{key}");
     }
     assert_eq!(context.annotations["note"], "v");
-    assert!(context.output_prefix.ends_with("metadata/propeller/p-d-e0/n/data/1"), "{}", context.output_prefix);
-    assert!(context.prev_checkpoint_prefix.ends_with("e0-n-0/_flytecheckpoints"), "{}", context.prev_checkpoint_prefix);
+    assert!(
+        context.output_prefix.ends_with("metadata/propeller/p-d-e0/n/data/1"),
+        "{}",
+        context.output_prefix
+    );
+    assert!(
+        context.prev_checkpoint_prefix.ends_with("e0-n-0/_flytecheckpoints"),
+        "{}",
+        context.prev_checkpoint_prefix
+    );
     assert_eq!(context.workflow_id.as_ref().unwrap().name, "w0");
 }

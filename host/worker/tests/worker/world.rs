@@ -7,15 +7,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use blob::Blob;
 use model::{ExecutionId, layout};
+use plugins::pools::Pools;
 use prost::Message;
 use proto::flyteidl::admin::{ExecutionSpec, TaskExecutionClosure};
 use proto::flyteidl::core::{ExecutionError, LiteralMap, workflow_execution::Phase};
+use proto::pinion::plugin::v1::ResourcePool;
 use store::row::{Batch, EntityRow, ExecutionKey, ExecutionRow, NodeExecutionRow, TaskExecutionRow};
 use store::{ListQuery, Store};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use worker::{Clock, Clusters, Config, Deps, Error, Fate, Registry, Seam, Worker};
+use worker::{Clock, Clusters, Config, Deps, Error, Fate, Registry, Seam, StoreTokens, Worker};
 
 use crate::clock::{ManualClock, START};
 use crate::cluster::FakeCluster;
@@ -35,6 +37,7 @@ pub struct World {
     pub clock: Arc<ManualClock>,
     pub config: Config,
     pub registry: Registry,
+    pub pools: Arc<Pools>,
     n_launched: AtomicU64,
     _dir: TempDir,
 }
@@ -138,7 +141,9 @@ impl Rows {
         }));
         let mut tasks: Vec<_> = self.tasks.iter().collect();
         tasks.sort_by(|a, b| (&a.node_id, a.attempt).cmp(&(&b.node_id, b.attempt)));
-        lines.extend(tasks.iter().map(|t| format!("task {} {} {} {}", t.node_id, t.attempt, t.phase, t.output_uri)));
+        lines.extend(
+            tasks.iter().map(|t| format!("task {} {} {} {}", t.node_id, t.attempt, t.phase, t.output_uri)),
+        );
         lines
     }
 }
@@ -156,6 +161,9 @@ impl World {
         };
         let store = Store::open(&store).await.unwrap();
         let blob = Blob::new(blob::Config::local(dir.path().join("blob"))).unwrap();
+        let pools = Pools::new(Arc::new(StoreTokens::new(store.clone())));
+        let pool = ResourcePool { resource_namespace: "pool".into(), size: 1, ..ResourcePool::default() };
+        pools.declare("fake", &pool).unwrap();
         let mut config = Config::default();
         // The clock leaps in tests; the lease is not what they are about.
         config.lease_ttl = config::Duration::from_hours(100_000);
@@ -168,6 +176,7 @@ impl World {
             clock: Arc::new(ManualClock::new()),
             config,
             registry: Registry::default(),
+            pools: Arc::new(pools),
             n_launched: AtomicU64::new(0),
             _dir: dir,
         }
@@ -184,6 +193,7 @@ impl World {
             store: self.store.clone(),
             blob: self.blob.clone(),
             plugins: self.plugins.clone(),
+            pools: self.pools.clone(),
             clusters: Clusters::new([self.cluster.clone() as Arc<dyn cluster::Cluster>]),
             registry: self.registry.clone(),
             clock: self.clock.clone(),
@@ -298,7 +308,11 @@ impl World {
             assert!(!task.open, "attempt {} of {} is left open", task.attempt, task.node_id);
             assert!(matches!(task.phase, 3..=5), "attempt {} of {} did not end", task.attempt, task.node_id);
         }
-        assert_eq!(self.plugins.journal.overlaps.lock().unwrap().as_slice(), [""; 0], "calls of one attempt overlap");
+        assert_eq!(
+            self.plugins.journal.overlaps.lock().unwrap().as_slice(),
+            [""; 0],
+            "calls of one attempt overlap"
+        );
         for (name, times) in self.cluster.created.lock().unwrap().iter() {
             assert_eq!(*times, 1, "{name} ran more than once");
         }

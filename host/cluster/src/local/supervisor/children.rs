@@ -118,7 +118,7 @@ impl Children {
         }
     }
 
-    /// Signals a process, its group and session, and all its descendants.
+    /// Signals a process, its group and session, and all its descendants; of a warm parent only itself.
     pub(super) fn kill(&mut self, id: ProcessId, signal: i32) {
         let Some(&pid) = self.by_id.get(&id) else {
             if self.parents.values().any(|parent| parent.pending.contains(&id)) {
@@ -126,6 +126,10 @@ impl Children {
             }
             return;
         };
+        if self.parents.contains_key(&id) {
+            // What it has forked goes on without it.
+            return send_signal(pid, signal);
+        }
         let table = self.table.get_or_insert_with(processes::table);
         let below = processes::descendants(table, pid);
         send_signal(pid, signal);

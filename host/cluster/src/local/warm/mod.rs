@@ -1,41 +1,395 @@
-//! Keeps warm parents.
+//! Keeps warm parents: processes that have imported what Python tasks need, and fork one child per attempt.
+//!
+//! What comes in is a command line that is about to be started; what goes out is either a process that a parent has
+//! forked for it, or nothing, which means a cold start. A parent serves one environment: an interpreter, and the
+//! values of all variables that were read while it imported. It never imports anything after its first fork. What
+//! tasks import beyond that is learned, and the next generation of the parent imports it ahead, beside the old one,
+//! which goes on until its successor is ready.
+//!
+//! Invariant: a command line is started once. If a parent has been asked to fork and does not answer, it is killed
+//! first, and the supervisor confirms that the fork has not happened.
 
-use std::sync::Arc;
+mod command;
+mod learned;
+mod parent;
 
-use tokio_util::sync::CancellationToken;
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::Ordering,
+    },
+    time::{Duration, Instant},
+};
 
+use serde_json::json;
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{
+    command::{Command, ENTRYPOINTS, Interpreter, Scripts},
+    learned::{ByInterpreter, Learned},
+    parent::{Parent, Readiness},
+};
 use super::{
     config::Config,
     files::Files,
     link::{Link, Process},
     protocol::{Exit, Launch},
-    runner::StartError,
+    runner::{StartError, started},
 };
 use crate::Error;
 
-/// How a process was forked.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Forked;
+const PARENT_SCRIPT: &str = include_str!("parent.py");
+const EMBEDDED_S3: &str = include_str!("embedded_s3.py");
+
+/// A parent that does not fork within this time hangs.
+const FORK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// An environment that can not be warm is not tried again for so long.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// Time between two looks for parents to retire and things to learn.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The keeper of all parents.
+#[derive(Clone)]
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Arc<Config>,
+    directory: PathBuf,
+    scripts: Scripts,
+    state: Mutex<State>,
+    /// A task has ended and may have taught something.
+    ended: Notify,
+    /// Follows each parent until its end.
+    followers: TaskTracker,
+}
+
+#[derive(Default)]
+struct State {
+    parents: Vec<Arc<Parent>>,
+    learned: ByInterpreter,
+    /// Environments without a parent, and since when.
+    hopeless: Vec<(Interpreter, Instant)>,
+    /// Tasks that died in a way that may be due to the fork.
+    cold_tasks: HashSet<String>,
+}
+
+/// How a process was forked, and what has to be known at its end.
+pub(crate) struct Forked {
+    parent: Arc<Parent>,
+    command: Command,
+    keeper: Keeper,
+}
 
 impl Forked {
-    pub(crate) fn as_if_cold(self, exit: Exit) -> Exit {
+    /// Takes note of the end. Returns what a cold start would have ended with. `ours` says that this room killed it.
+    pub(crate) fn ended(&self, exit: Exit, ours: bool) -> Exit {
+        let crashed = matches!(exit.signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGABRT | libc::SIGILL | libc::SIGFPE);
+        if crashed {
+            tracing::warn!(signal = exit.signal, "a task crashed in a warm child; its next attempts start cold");
+            self.keeper.state().cold_tasks.insert(self.command.task.clone());
+        }
+        if exit.code == 0 {
+            self.keeper.shared.ended.notify_one();
+        }
+        if self.command.two_step && exit.signal != 0 && !ours {
+            // The outer interpreter passes the negative signal of the inner one to exit(2), which keeps one byte.
+            return Exit { code: 256 - exit.signal, signal: 0, ..exit };
+        }
         exit
     }
 }
 
-#[derive(Clone)]
-pub(crate) struct Keeper;
+impl Drop for Forked {
+    fn drop(&mut self) {
+        self.parent.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Keeper {
-    pub(crate) fn new(_config: Arc<Config>, _files: &Files) -> Result<Keeper, Error> {
-        Ok(Keeper)
+    /// Writes the scripts down. Starts no parent: the first task does.
+    pub(crate) fn new(config: Arc<Config>, files: &Files) -> Result<Keeper, Error> {
+        let directory = files.warm();
+        let temporary = directory.join("tmp");
+        for (path, text) in
+            [(directory.join("parent.py"), PARENT_SCRIPT), (directory.join("embedded_s3.py"), EMBEDDED_S3)]
+        {
+            fs::write(&path, text).map_err(|error| Error::io("write", &path, error))?;
+        }
+        fs::create_dir_all(&temporary).map_err(|error| Error::io("create", &temporary, error))?;
+        let shared = Shared {
+            config,
+            directory,
+            scripts: Scripts::default(),
+            state: Mutex::default(),
+            ended: Notify::new(),
+            followers: TaskTracker::new(),
+        };
+        Ok(Keeper { shared: Arc::new(shared) })
     }
 
-    pub(crate) async fn run(self, _link: Link, stop: CancellationToken) {
-        stop.cancelled().await;
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) async fn fork(&self, _link: &Link, _launch: &Launch) -> Result<Option<(Process, i32, Forked)>, StartError> {
-        Ok(None)
+    /// Has a warm parent fork the process, starting a parent if there is none yet. `None` if it has to start cold.
+    pub(crate) async fn fork(&self, link: &Link, launch: &Launch) -> Result<Option<(Process, i32, Forked)>, StartError> {
+        if !self.shared.config.warm.enabled {
+            return Ok(None);
+        }
+        let Some(command) = self.shared.scripts.recognise(launch) else { return Ok(None) };
+        let outcome = self.fork_command(link, launch, &command).await;
+        match &outcome {
+            Ok(Ok(_)) => metrics::counter!("pinion_local_warm_starts", "outcome" => "hit").increment(1),
+            Ok(Err(reason)) => {
+                metrics::counter!("pinion_local_warm_starts", "outcome" => "miss").increment(1);
+                tracing::debug!(reason, program = %launch.program, "starting cold");
+            }
+            Err(_) => {}
+        }
+        outcome.map(Result::ok)
     }
+
+    async fn fork_command(
+        &self,
+        link: &Link,
+        launch: &Launch,
+        command: &Command,
+    ) -> Result<Result<(Process, i32, Forked), String>, StartError> {
+        if self.state().cold_tasks.contains(&command.task) {
+            return Ok(Err("an earlier attempt crashed in a warm child".to_owned()));
+        }
+        // Twice, because a parent can turn out to have read a variable that this task sets otherwise, or to be stale.
+        for _ in 0..3 {
+            let Some(parent) = self.parent_for(link, &command.interpreter, &launch.env) else {
+                return Ok(Err("no parent can be kept for this environment".to_owned()));
+            };
+            let active = Forked { parent: Arc::clone(&parent), command: command.clone(), keeper: self.clone() };
+            let patience = Duration::from_secs(self.shared.config.warm.wait).saturating_sub(parent.started.elapsed());
+            match parent.ready(patience).await {
+                Readiness::Ready if !parent.suits(&command.interpreter, &launch.env) => continue,
+                Readiness::Ready => {}
+                Readiness::NotYet => return Ok(Err("the parent still imports".to_owned())),
+                Readiness::Never => return Ok(Err("the parent failed".to_owned())),
+            }
+            let mut process = link.fork(parent.id, launch.clone());
+            let answer = match timeout(FORK_PATIENCE, started(&mut process)).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    tracing::error!(parent = parent.id, "a warm parent does not answer; it is killed");
+                    parent.leave();
+                    link.kill(parent.id, libc::SIGKILL);
+                    started(&mut process).await
+                }
+            };
+            match answer {
+                Ok(pid) => {
+                    parent.used();
+                    return Ok(Ok((process, pid, active)));
+                }
+                Err(StartError::Failed { reason, .. }) if reason == "stale" || reason == "retired" => {
+                    tracing::info!("packages of {} changed; its warm parent is replaced", command.interpreter.program.display());
+                    self.dismiss(link, &parent);
+                }
+                Err(StartError::Failed { reason, .. }) => return Ok(Err(reason)),
+                Err(StartError::Lost) => return Err(StartError::Lost),
+            }
+        }
+        Ok(Err("no parent suits this environment".to_owned()))
+    }
+
+    /// The best parent for an environment, started if need be.
+    fn parent_for(&self, link: &Link, interpreter: &Interpreter, env: &BTreeMap<String, String>) -> Option<Arc<Parent>> {
+        let mut state = self.state();
+        let suiting = state.parents.iter().filter(|parent| parent.is_open() && parent.suits(interpreter, env));
+        // A ready one before one that still imports, and the one that knows more before the others.
+        let best = suiting.max_by_key(|parent| (parent.is_ready(), parent.preloads)).cloned();
+        let parent = match best {
+            Some(parent) => parent,
+            None => {
+                state.hopeless.retain(|(_, since)| since.elapsed() < RETRY_AFTER);
+                if state.hopeless.iter().any(|(hopeless, _)| hopeless == interpreter) {
+                    return None;
+                }
+                if !make_room(&mut state, link, self.shared.config.warm.max_parents) {
+                    return None;
+                }
+                self.start(&mut state, link, interpreter, env, false)
+            }
+        };
+        parent.active.fetch_add(1, Ordering::Relaxed);
+        Some(parent)
+    }
+
+    /// Starts a parent; the first generation imports only what all tasks need, so that it is ready soon.
+    fn start(
+        &self,
+        state: &mut State,
+        link: &Link,
+        interpreter: &Interpreter,
+        env: &BTreeMap<String, String>,
+        with_learned: bool,
+    ) -> Arc<Parent> {
+        let config = &self.shared.config.warm;
+        let learned = state
+            .learned
+            .entry(interpreter.clone())
+            .or_insert_with(|| Learned::open(&self.shared.directory, interpreter, &config.deny));
+        let mut preload: Vec<String> = Vec::new();
+        if with_learned {
+            preload.extend(config.preload.iter().chain(learned.modules()).cloned());
+        }
+        let launch = self.launch(interpreter, env, &preload, config.learn.then(|| learned.path()));
+        let parent_env = launch.env.clone();
+        let process = link.spawn_parent(launch);
+        let parent = Arc::new(Parent::new(process.id, interpreter.clone(), parent_env, preload.len()));
+        tracing::debug!(parent = parent.id, modules = preload.len(), "starting a warm parent of {}", interpreter.program.display());
+        state.parents.push(Arc::clone(&parent));
+        self.shared.followers.spawn(self.clone().follow(link.clone(), process, Arc::clone(&parent)));
+        parent
+    }
+
+    fn launch(
+        &self,
+        interpreter: &Interpreter,
+        env: &BTreeMap<String, String>,
+        preload: &[String],
+        learned: Option<&std::path::Path>,
+    ) -> Launch {
+        let shared = &self.shared;
+        let scripts: BTreeMap<&str, PathBuf> = ENTRYPOINTS
+            .into_iter()
+            .map(|name| (name, interpreter.scripts.join(name)))
+            .filter(|(_, path)| path.is_file())
+            .collect();
+        let s3 = &shared.config.s3;
+        let embedded = (!s3.bucket_dirs.is_empty() && !s3.endpoint.is_empty()).then(
+            || json!({"endpoint": s3.endpoint, "bucket-dirs": s3.bucket_dirs, "temp-dir": s3.temp_dir}),
+        );
+        let settings = json!({
+            "flags": interpreter.flags, "scripts": scripts, "preload": preload, "learned": learned, "s3": embedded,
+        });
+        let program = interpreter.program.to_string_lossy().into_owned();
+        let script = shared.directory.join("parent.py").to_string_lossy().into_owned();
+        let mut argv = vec![program.clone()];
+        argv.extend(interpreter.flags.iter().cloned());
+        argv.extend([script, settings.to_string()]);
+        let mut env = parent::own_environment(env);
+        env.insert("TMPDIR".to_owned(), shared.directory.join("tmp").to_string_lossy().into_owned());
+        Launch {
+            id: 0,
+            program,
+            argv,
+            env,
+            cwd: shared.directory.to_string_lossy().into_owned(),
+            log: shared.directory.join("parents.log").to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Stays with a parent until its end.
+    async fn follow(self, link: Link, process: Process, parent: Arc<Parent>) {
+        let verdict = parent.follow(&link, process, || self.grown_up(&link, &parent)).await;
+        let mut state = self.state();
+        state.parents.retain(|other| other.id != parent.id);
+        if let Some(failure) = verdict {
+            tracing::warn!(reason = failure.reason, culprit = failure.culprit, "a warm parent of {} failed", parent.interpreter.program.display());
+            match failure.culprit {
+                Some(package) => {
+                    if let Some(learned) = state.learned.get_mut(&parent.interpreter) {
+                        learned.deny(&package);
+                    }
+                    drop(state);
+                    self.shared.ended.notify_one();
+                }
+                None => state.hopeless.push((parent.interpreter.clone(), Instant::now())),
+            }
+        }
+    }
+
+    /// A parent has become ready: those that it succeeds are retired.
+    fn grown_up(&self, link: &Link, parent: &Parent) {
+        let older: Vec<Arc<Parent>> =
+            self.state().parents.iter().filter(|older| parent.succeeds(older)).cloned().collect();
+        older.iter().for_each(|older| self.dismiss(link, older));
+        // What has been learned before is for the next generation.
+        self.shared.ended.notify_one();
+    }
+
+    fn dismiss(&self, link: &Link, parent: &Parent) {
+        parent.leave();
+        link.retire(parent.id);
+    }
+
+    /// Learns from tasks, and retires parents that are idle, until `stop`.
+    pub(crate) async fn run(self, link: Link, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.shared.ended.notified() => {}
+                () = sleep(LOOK_EVERY) => {}
+            }
+            if self.shared.config.warm.enabled {
+                self.raise_successors(&link);
+                self.retire_idle(&link);
+            }
+        }
+        self.shared.followers.close();
+    }
+
+    /// Starts the next generation of parents that know less than has been learned.
+    fn raise_successors(&self, link: &Link) {
+        let mut state = self.state();
+        let mut behind = Vec::new();
+        for parent in state.parents.clone() {
+            if !parent.is_open() || !parent.is_ready() {
+                continue;
+            }
+            let config = &self.shared.config.warm;
+            let Some(learned) = state.learned.get_mut(&parent.interpreter) else { continue };
+            if config.learn {
+                learned.refresh();
+            }
+            let wanted = config.preload.len() + learned.modules().len();
+            let has_successor = state.parents.iter().any(|other| other.would_succeed(&parent));
+            if wanted > parent.preloads && !has_successor {
+                behind.push(parent);
+            }
+        }
+        for parent in behind {
+            self.start(&mut state, link, &parent.interpreter, &parent.env, true);
+        }
+        metrics::gauge!("pinion_local_warm_parents").set(state.parents.len() as f64);
+    }
+
+    fn retire_idle(&self, link: &Link) {
+        let idle = Duration::from_secs(self.shared.config.warm.idle_retire);
+        let parents = self.state().parents.clone();
+        for parent in parents.iter().filter(|parent| parent.is_open() && parent.is_idle_for(idle)) {
+            tracing::debug!(parent = parent.id, "retiring an idle warm parent");
+            self.dismiss(link, parent);
+        }
+    }
+}
+
+/// Retires the parent that was idle longest, if there are too many. False if all are busy.
+fn make_room(state: &mut State, link: &Link, most: usize) -> bool {
+    let open: Vec<&Arc<Parent>> = state.parents.iter().filter(|parent| parent.is_open()).collect();
+    if open.len() < most {
+        return true;
+    }
+    let idle = open.iter().filter(|parent| parent.is_idle_for(Duration::ZERO));
+    let Some(longest) = idle.max_by_key(|parent| parent.idle_time()) else { return false };
+    longest.leave();
+    link.retire(longest.id);
+    true
 }
