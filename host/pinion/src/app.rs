@@ -11,15 +11,15 @@ use blob::Blob;
 use cluster::Cluster;
 use cluster::local::LocalCluster;
 use launch::Launcher;
+use plugins::pools::Pools;
 use store::Store;
 use telemetry::{Health, State};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use worker::{Clusters, Deps, NoSeam, PluginSource, Registry, SystemClock, Worker};
+use worker::services::{ServiceDeps, Services};
+use worker::{Clock, Clusters, Deps, Loaded, NoSeam, Registry, StoreTokens, SystemClock, Worker};
 
-use crate::plugin_source::Loaded;
-use crate::services::Services;
 use crate::settings::{self, Options, Settings};
 use crate::{banner, logs};
 
@@ -48,6 +48,8 @@ pub(crate) fn run(options: &Options, is_dev: bool) -> Result<()> {
     let settings = loaded.value;
     telemetry::log::install(&settings.log)?;
     let metrics = telemetry::metric::install()?;
+    telemetry::metric::describe(&blob::metric::METRICS);
+    telemetry::metric::describe(&worker::metric::METRICS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("pinion")
@@ -104,21 +106,19 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
     let cluster: Arc<dyn Cluster> = cluster;
 
     let registry = Registry::default();
-    let services = Arc::new(Services {
-        store: store.clone(),
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clusters = Clusters::new([Arc::clone(&cluster)]);
+    let pools = Arc::new(Pools::new(Arc::new(StoreTokens::new(store.clone()))));
+    let services = Services::new(ServiceDeps {
+        pools: Arc::clone(&pools),
         blob: blob.clone(),
-        cluster: Arc::clone(&cluster),
+        clusters: clusters.clone(),
         registry: registry.clone(),
-        secrets: settings.secrets.clone(),
-        http: reqwest::Client::new(),
-        pools: std::sync::OnceLock::new(),
+        clock: Arc::clone(&clock),
+        secrets: settings.worker.secrets.clone(),
     });
-    let host = Arc::new(plugins::Host::load(settings.plugin_host.clone(), Arc::clone(&services) as _).await);
+    let host = Arc::new(plugins::Host::load(settings.plugin_host.clone(), Arc::new(services)).await);
     plugin_part.set(plugin_state(&host));
-    let source: Arc<dyn PluginSource> = Arc::new(Loaded::new(Arc::clone(&host)));
-    if services.pools.set(Arc::clone(&source)).is_err() {
-        tracing::error!("resource pools were declared twice");
-    }
 
     let launcher = Launcher::new(settings.launch.clone(), store.clone(), blob.clone());
     let version = api::VersionInfo { version: env!("CARGO_PKG_VERSION").to_owned(), ..api::VersionInfo::default() };
@@ -134,10 +134,11 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
             host: host_id(&settings)?,
             store: store.clone(),
             blob: blob.clone(),
-            plugins: source,
-            clusters: Clusters::new([Arc::clone(&cluster)]),
+            plugins: Arc::new(Loaded::new(Arc::clone(&host), &pools)),
+            pools,
+            clusters,
             registry,
-            clock: Arc::new(SystemClock),
+            clock,
             heartbeat: Arc::new(move |_| heartbeat.beat()),
             seam: Arc::new(NoSeam),
         },

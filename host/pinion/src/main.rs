@@ -7,8 +7,6 @@ mod command;
 mod literal;
 mod logs;
 mod phase;
-mod plugin_source;
-mod services;
 mod settings;
 
 use std::process::ExitCode;

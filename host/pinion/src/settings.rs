@@ -61,8 +61,6 @@ pub(crate) struct Settings {
     pub(crate) plugin_host: plugins::Config,
     /// Settings of each plugin, by its id.
     pub(crate) plugins: BTreeMap<String, plugins::PluginConfig>,
-    /// Where secrets come from.
-    pub(crate) secrets: Secrets,
     /// Starting executions.
     pub(crate) launch: launch::Config,
     /// Driving executions.
@@ -88,16 +86,6 @@ pub(crate) struct Server {
     pub(crate) projects: Vec<String>,
 }
 
-/// Where secrets come from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Secrets {
-    /// Environment variables `<prefix><GROUP>_<KEY>`, in capitals.
-    pub(crate) env_prefix: String,
-    /// Files `<dir>/<group>/<key>`, in lower case. Empty: none.
-    pub(crate) dir: PathBuf,
-}
-
 impl Default for Settings {
     fn default() -> Self {
         let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
@@ -114,7 +102,6 @@ impl Default for Settings {
             local_cluster: cluster::local::Config::default(),
             plugin_host: plugins::Config { cache_dir: PathBuf::new(), ..plugins::Config::default() },
             plugins: BTreeMap::new(),
-            secrets: Secrets::default(),
             launch: launch::Config::default(),
             worker: worker::Config { console_url: String::new(), ..worker::Config::default() },
             api: api::Config::default(),
@@ -131,41 +118,6 @@ impl Default for Server {
             public_url: String::new(),
             projects: vec!["flytesnacks".to_owned()],
         }
-    }
-}
-
-impl Default for Secrets {
-    fn default() -> Self {
-        Self { env_prefix: "_FSEC_".to_owned(), dir: PathBuf::new() }
-    }
-}
-
-impl Secrets {
-    /// The value of a secret, if there is one.
-    pub(crate) fn get(&self, group: &str, key: &str) -> Option<Vec<u8>> {
-        if let Some(value) = std::env::var_os(self.variable(group, key)) {
-            return Some(value.into_encoded_bytes());
-        }
-        self.file(group, key).and_then(|path| std::fs::read(path).ok())
-    }
-
-    /// What to do about a secret that is not there.
-    pub(crate) fn how_to_set(&self, group: &str, key: &str) -> String {
-        let file = self.file(group, key).map_or_else(String::new, |path| format!(" or write {}", path.display()));
-        format!("there is no secret `{group}/{key}`: set {} in the host's environment{file}", self.variable(group, key))
-    }
-
-    fn variable(&self, group: &str, key: &str) -> String {
-        let name = if group.is_empty() { key.to_owned() } else { format!("{group}_{key}") };
-        format!("{}{}", self.env_prefix, name.to_uppercase())
-    }
-
-    fn file(&self, group: &str, key: &str) -> Option<PathBuf> {
-        let plain = |part: &str| !part.is_empty() && !part.contains(['/', '\0']) && part != ".." && part != ".";
-        if self.dir.as_os_str().is_empty() || !plain(group) || !plain(key) {
-            return None;
-        }
-        Some(self.dir.join(group.to_lowercase()).join(key.to_lowercase()))
     }
 }
 

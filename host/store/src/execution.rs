@@ -1,12 +1,11 @@
 //! Stores executions: the side of clients, who read, abort and archive them.
 
 use model::{EntityKind, ExecutionId, Timestamp};
-use proto::flyteidl::{admin, core};
+use proto::flyteidl::core;
 
-use crate::listing::{Column, Join, Listing, Order};
 use crate::record::Record;
 use crate::sql::Sql;
-use crate::{Error, ExecutionKey, ExecutionRow, ListQuery, Result, Store, Wake, entity, launch_plan};
+use crate::{Error, ExecutionKey, ExecutionRow, Result, Store, Wake};
 
 /// What became of a request to abort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,127 +18,8 @@ pub enum AbortOutcome {
     Requested,
 }
 
-/// Columns of executions that clients may name.
-pub(crate) const COLUMNS: &[Column] = &[
-    Column::text("execution_project", "@.project"),
-    Column::text("execution_domain", "@.domain"),
-    Column::text("execution_name", "@.name"),
-    Column::text("project", "@.project"),
-    Column::text("domain", "@.domain"),
-    Column::text("name", "@.name"),
-    Column::enumeration("phase", "@.phase", |n| {
-        core::workflow_execution::Phase::try_from(n).ok().map(|phase| phase.as_str_name())
-    }),
-    Column::time("created_at", "@.created_at"),
-    Column::time("execution_created_at", "@.created_at"),
-    Column::time("updated_at", "@.updated_at"),
-    Column::time("execution_updated_at", "@.updated_at"),
-    Column::time("started_at", "@.started_at").nullable(),
-    Column::duration("duration", "@.duration"),
-    Column::text("abort_cause", "@.abort_cause"),
-    Column::int("mode", "@.mode"),
-    Column::text("cluster", "@.cluster"),
-    Column::text("error_kind", "@.error_kind"),
-    Column::text("error_code", "@.error_code"),
-    Column::text("user", "@.principal"),
-    Column::enumeration("state", "@.state", |n| {
-        admin::ExecutionState::try_from(n).ok().map(|state| state.as_str_name())
-    }),
-    Column::text("launch_entity", "case when @.task_name is null then 'launch_plan' else 'task' end"),
-    Column::int(
-        "launch_plan_id",
-        "(select x.id from launch_plan x where x.project = @.launch_plan_project \
-         and x.domain = @.launch_plan_domain and x.name = @.launch_plan_name \
-         and x.version = @.launch_plan_version)",
-    )
-    .nullable(),
-    Column::int(
-        "workflow_id",
-        "(select x.id from entity x where x.kind = 2 and x.project = @.workflow_project \
-         and x.domain = @.workflow_domain and x.name = @.workflow_name and x.version = @.workflow_version)",
-    )
-    .nullable(),
-    Column::int(
-        "task_id",
-        "(select x.id from entity x where x.kind = 1 and x.project = @.task_project \
-         and x.domain = @.task_domain and x.name = @.task_name and x.version = @.task_version)",
-    )
-    .nullable(),
-    Column::int(
-        "source_execution_id",
-        "(select x.id from execution x where x.project = @.source_project \
-         and x.domain = @.source_domain and x.name = @.source_name)",
-    )
-    .nullable(),
-    Column::int("parent_node_execution_id", "@.parent_id").nullable(),
-];
-
-const JOINS: &[Join] = &[
-    Join {
-        names: &["launch_plan"],
-        own: &[
-            Column::text("project", "@.launch_plan_project"),
-            Column::text("domain", "@.launch_plan_domain"),
-            Column::text("name", "@.launch_plan_name"),
-            Column::text("version", "@.launch_plan_version"),
-        ],
-        link: "select 1 from launch_plan j where j.project = @.launch_plan_project \
-               and j.domain = @.launch_plan_domain and j.name = @.launch_plan_name \
-               and j.version = @.launch_plan_version",
-        columns: launch_plan::COLUMNS,
-    },
-    Join {
-        names: &["workflow"],
-        own: &[
-            Column::text("project", "@.workflow_project"),
-            Column::text("domain", "@.workflow_domain"),
-            Column::text("name", "@.workflow_name"),
-            Column::text("version", "@.workflow_version"),
-        ],
-        link: "select 1 from entity j where j.kind = 2 and j.project = @.workflow_project \
-               and j.domain = @.workflow_domain and j.name = @.workflow_name \
-               and j.version = @.workflow_version",
-        columns: entity::COLUMNS,
-    },
-    Join {
-        names: &["task"],
-        own: &[
-            Column::text("project", "@.task_project"),
-            Column::text("domain", "@.task_domain"),
-            Column::text("name", "@.task_name"),
-            Column::text("version", "@.task_version"),
-        ],
-        link: "select 1 from entity j where j.kind = 1 and j.project = @.task_project \
-               and j.domain = @.task_domain and j.name = @.task_name and j.version = @.task_version",
-        columns: entity::COLUMNS,
-    },
-    Join {
-        names: &["execution_tag", "admin_tag"],
-        own: &[
-            Column::text("execution_project", "@.project"),
-            Column::text("execution_domain", "@.domain"),
-            Column::text("execution_name", "@.name"),
-        ],
-        link: "select 1 from execution_tag j where j.execution_id = @.id",
-        columns: &[
-            Column::text("key", "@.key"),
-            Column::text("name", "@.key"),
-            Column::text("value", "@.value"),
-        ],
-    },
-];
-
-const LISTING: Listing = Listing {
-    names: &["execution"],
-    alias: "e",
-    columns: COLUMNS,
-    joins: JOINS,
-    order: Order { column: "@.created_at", ascending: false },
-    tiebreak: "@.id",
-};
-
 /// The columns that [`read`] reads, in its order.
-const READ: &[&str] = &[
+pub(crate) const READ: &[&str] = &[
     "id",
     "project",
     "domain",
@@ -261,28 +141,6 @@ impl Store {
         let mut sql = select();
         sql.push("e.id = ").push_arg(key);
         self.fetch_optional(sql).await?.as_ref().map(read).transpose()
-    }
-
-    /// Lists executions of a project and domain; empty texts cover all. Archived executions are left out unless a
-    /// filter is on `state`.
-    ///
-    /// # Errors
-    /// An unknown filter or sort key, or the database.
-    pub async fn execution_list(
-        &self,
-        project: &str,
-        domain: &str,
-        query: &ListQuery,
-    ) -> Result<Vec<ExecutionRow>> {
-        let mut sql = select();
-        sql.push(if LISTING.filters_on(query, "state") { "true" } else { "e.state = 0" });
-        for (column, value) in [(" and e.project = ", project), (" and e.domain = ", domain)] {
-            if !value.is_empty() {
-                sql.push(column).push_arg(value);
-            }
-        }
-        LISTING.push(&mut sql, self.dialect(), query)?;
-        self.fetch(sql).await?.iter().map(read).collect()
     }
 
     /// Stores the wish to abort an execution and wakes its owner. The first request's cause and principal stay.

@@ -69,6 +69,8 @@ const TAG: Table = Table {
         ("execution_id", Type::Int),
         ("key", Type::Text),
         ("value", Type::Text),
+        ("project", Type::Text),
+        ("domain", Type::Text),
         ("created_at", Type::Int),
     ],
 };
@@ -178,7 +180,14 @@ pub(crate) async fn insert_many(
             continue;
         };
         for (name, value) in &row.tags {
-            tags.push(vec![Arg::from(key), Arg::from(name), Arg::from(value), row.created_at.clone()]);
+            tags.push(vec![
+                Arg::from(key),
+                Arg::from(name),
+                Arg::from(value),
+                Arg::from(&*row.id.project),
+                Arg::from(&*row.id.domain),
+                row.created_at.clone(),
+            ]);
         }
         tx.wakes.push(Wake::Created(key));
         out.push(Ok(key));

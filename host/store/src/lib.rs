@@ -21,6 +21,7 @@ mod dialect;
 mod entity;
 mod error;
 mod execution;
+mod execution_list;
 mod execution_write;
 mod launch_plan;
 mod lease;

@@ -5,7 +5,7 @@
 use crate::dialect::Dialect;
 use crate::query::{Filter, FilterFunction, ListQuery};
 use crate::sql::{Arg, Sql};
-use crate::value::{Kind, like_to_glob, matching};
+use crate::value::{Kind, like_to_glob, members, selected};
 use crate::{Error, Result};
 
 /// Most filters in a request, and most values in a filter.
@@ -67,6 +67,15 @@ pub(crate) struct Join {
     pub(crate) columns: &'static [Column],
 }
 
+impl Join {
+    /// The column of the joined row that a filter names.
+    fn column(&self, filter: &Filter) -> Result<&'static Column> {
+        find(self.columns, filter).map_err(|_| {
+            invalid(filter, allowed("field", self.own.iter().chain(self.columns).map(|c| c.name)))
+        })
+    }
+}
+
 /// Order of a list for which none was asked.
 pub(crate) struct Order {
     pub(crate) column: &'static str,
@@ -91,7 +100,7 @@ impl Listing {
         query.filters.iter().any(|filter| self.is_own(filter) && filter.field == column)
     }
 
-    fn is_own(&self, filter: &Filter) -> bool {
+    pub(crate) fn is_own(&self, filter: &Filter) -> bool {
         filter.entity.as_deref().is_none_or(|entity| self.names.contains(&entity))
     }
 
@@ -99,11 +108,45 @@ impl Listing {
     pub(crate) fn push(&self, sql: &mut Sql, dialect: Dialect, query: &ListQuery) -> Result<()> {
         self.push_filters(sql, dialect, &query.filters)?;
         self.push_order(sql, dialect, query)?;
-        push_page(sql, dialect, query);
+        self.push_page(sql, dialect, query);
         Ok(())
     }
 
-    fn push_filters(&self, sql: &mut Sql, dialect: Dialect, filters: &[Filter]) -> Result<()> {
+    /// The numbers of an enumerated column that pass all of these filters.
+    pub(crate) fn selected(&self, column: &'static str, filters: &[Filter]) -> Result<Vec<i32>> {
+        let kind = self.columns.iter().find(|known| known.name == column).map(|known| known.kind);
+        let Some(Kind::Enumeration(names)) = kind else { return Ok(Vec::new()) };
+        let mut numbers = members(names);
+        for filter in filters {
+            check_values(filter)?;
+            let passed = selected(names, filter).map_err(|reason| invalid(filter, reason))?;
+            numbers.retain(|number| passed.contains(number));
+        }
+        Ok(numbers)
+    }
+
+    /// Appends conditions on the row `j` of a joined entity that the statement joins itself.
+    pub(crate) fn push_joined_row(
+        &self,
+        sql: &mut Sql,
+        dialect: Dialect,
+        entity: &[&str],
+        filters: &[Filter],
+    ) -> Result<()> {
+        for filter in filters {
+            let join = self.joins.iter().find(|join| join.names == entity);
+            let join = join.ok_or_else(|| invalid(filter, self.known_entities()))?;
+            let (column, alias) = match join.own.iter().find(|column| column.name == filter.field) {
+                Some(column) => (column, self.alias),
+                None => (join.column(filter)?, "j"),
+            };
+            sql.push(" and ");
+            Condition { sql, dialect, column, alias }.push(filter)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn push_filters(&self, sql: &mut Sql, dialect: Dialect, filters: &[Filter]) -> Result<()> {
         if let Some(filter) = filters.get(MAX_FILTERS) {
             return Err(invalid(filter, format!("more than {MAX_FILTERS} filters")));
         }
@@ -142,9 +185,7 @@ impl Listing {
         }
         sql.push(" and exists (").push_aliased(join.link, self.alias);
         for filter in joined {
-            let column = find(join.columns, filter).map_err(|_| {
-                invalid(filter, allowed("field", join.own.iter().chain(join.columns).map(|c| c.name)))
-            })?;
+            let column = join.column(filter)?;
             sql.push(" and ");
             Condition { sql, dialect, column, alias: "j" }.push(filter)?;
         }
@@ -186,16 +227,17 @@ impl Listing {
         }
         Ok(())
     }
-}
 
-fn push_page(sql: &mut Sql, dialect: Dialect, query: &ListQuery) {
-    if query.limit > 0 {
-        sql.push(" limit ").push_arg(query.limit);
-    } else if query.offset > 0 && dialect == Dialect::Sqlite {
-        sql.push(" limit -1");
-    }
-    if query.offset > 0 {
-        sql.push(" offset ").push_arg(i64::try_from(query.offset).unwrap_or(i64::MAX));
+    /// Appends the page.
+    pub(crate) fn push_page(&self, sql: &mut Sql, dialect: Dialect, query: &ListQuery) {
+        if query.limit > 0 {
+            sql.push(" limit ").push_arg(query.limit);
+        } else if query.offset > 0 && dialect == Dialect::Sqlite {
+            sql.push(" limit -1");
+        }
+        if query.offset > 0 {
+            sql.push(" offset ").push_arg(i64::try_from(query.offset).unwrap_or(i64::MAX));
+        }
     }
 }
 
@@ -218,6 +260,16 @@ fn invalid(filter: &Filter, reason: String) -> Error {
     Error::InvalidFilter { field, reason }
 }
 
+fn check_values(filter: &Filter) -> Result<()> {
+    let n_values = filter.values.len();
+    let several = matches!(filter.function, FilterFunction::ValueIn | FilterFunction::ValueNotIn);
+    let most = if several { MAX_VALUES } else { 1 };
+    if n_values == 0 || n_values > most {
+        return Err(invalid(filter, format!("{n_values} values; 1 to {most} are allowed")));
+    }
+    Ok(())
+}
+
 /// Writes one condition.
 struct Condition<'a> {
     sql: &'a mut Sql,
@@ -228,12 +280,7 @@ struct Condition<'a> {
 
 impl Condition<'_> {
     fn push(self, filter: &Filter) -> Result<()> {
-        let n_values = filter.values.len();
-        let several = matches!(filter.function, FilterFunction::ValueIn | FilterFunction::ValueNotIn);
-        if n_values == 0 || n_values > MAX_VALUES || (n_values > 1 && !several) {
-            let most = if several { MAX_VALUES } else { 1 };
-            return Err(invalid(filter, format!("{n_values} values; 1 to {most} are allowed")));
-        }
+        check_values(filter)?;
         self.push_checked(filter).map_err(|reason| invalid(filter, reason))
     }
 
@@ -259,16 +306,8 @@ impl Condition<'_> {
                 };
                 Ok(())
             }
-            (
-                Kind::Enumeration(names),
-                FilterFunction::Contains
-                | FilterFunction::NotLike
-                | FilterFunction::Gt
-                | FilterFunction::Gte
-                | FilterFunction::Lt
-                | FilterFunction::Lte,
-            ) => {
-                let numbers = matching(names, filter.function, value)?;
+            (Kind::Enumeration(names), _) => {
+                let numbers = selected(names, filter)?;
                 self.push_in(" in (", numbers.into_iter().map(Arg::from).collect());
                 Ok(())
             }
@@ -307,6 +346,8 @@ impl Condition<'_> {
             sql.push("false");
             return;
         }
+        // One value leaves an index its order.
+        let operator = if args.len() == 1 && operator == " in (" { " = (" } else { operator };
         sql.push_aliased(column.sql, alias).push(operator);
         for (n, arg) in args.into_iter().enumerate() {
             sql.push(if n > 0 { ", " } else { "" }).push_arg(arg);

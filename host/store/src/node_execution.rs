@@ -7,7 +7,7 @@ use crate::listing::{Column, Join, Listing, Order};
 use crate::record::Record;
 use crate::sql::{Arg, Sql, Type};
 use crate::table::Table;
-use crate::{ExecutionKey, ListQuery, NodeExecutionRow, Result, Store, execution};
+use crate::{ExecutionKey, ListQuery, NodeExecutionRow, Result, Store, execution_list};
 
 /// Columns of nodes that clients may name.
 pub(crate) const COLUMNS: &[Column] = &[
@@ -36,7 +36,7 @@ const LISTING: Listing = Listing {
         names: &["execution"],
         own: &[],
         link: "select 1 from execution j where j.id = @.execution_id",
-        columns: execution::COLUMNS,
+        columns: execution_list::COLUMNS,
     }],
     order: Order { column: "@.created_at", ascending: false },
     tiebreak: "@.node_id",

@@ -142,6 +142,18 @@ impl Sql {
         self
     }
 
+    /// Length of the text so far.
+    pub(crate) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Appends a part of the text once more; its placeholders stand for the same values.
+    pub(crate) fn push_again(&mut self, part: std::ops::Range<usize>) -> &mut Self {
+        let own = self.text.to_mut();
+        own.extend_from_within(part);
+        self
+    }
+
     /// Appends a text whose `@` stand for a table alias.
     pub(crate) fn push_aliased(&mut self, text: &'static str, alias: &'static str) -> &mut Self {
         let own = self.text.to_mut();

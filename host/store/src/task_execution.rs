@@ -7,7 +7,9 @@ use crate::listing::{Column, Join, Listing, Order};
 use crate::record::Record;
 use crate::sql::{Arg, Sql, Type};
 use crate::table::Table;
-use crate::{ExecutionKey, ListQuery, Result, Store, TaskExecutionRow, entity, execution, node_execution};
+use crate::{
+    ExecutionKey, ListQuery, Result, Store, TaskExecutionRow, entity, execution_list, node_execution,
+};
 
 const TASK_ID: [Column; 4] = [
     Column::text("project", "@.task_project"),
@@ -52,7 +54,7 @@ const LISTING: Listing = Listing {
             names: &["execution"],
             own: &[],
             link: "select 1 from execution j where j.id = @.execution_id",
-            columns: execution::COLUMNS,
+            columns: execution_list::COLUMNS,
         },
         Join {
             names: &["node_execution"],

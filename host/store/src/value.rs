@@ -2,7 +2,7 @@
 
 use std::str::FromStr as _;
 
-use crate::query::FilterFunction;
+use crate::query::{Filter, FilterFunction};
 use crate::sql::Arg;
 
 /// What a column holds, and so how a filter value is read.
@@ -63,50 +63,54 @@ fn parse_duration(value: &str) -> Result<Arg, String> {
         .ok_or_else(|| format!("`{value}` is neither seconds nor a duration such as `1h30m` or `500ms`"))
 }
 
-fn members(name: fn(i32) -> Option<&'static str>) -> impl Iterator<Item = (i32, &'static str)> {
+fn named(name: fn(i32) -> Option<&'static str>) -> impl Iterator<Item = (i32, &'static str)> {
     (0..MAX_ENUM).filter_map(move |number| name(number).map(|name| (number, name)))
+}
+
+/// All numbers of an enum.
+pub(crate) fn members(name: fn(i32) -> Option<&'static str>) -> Vec<i32> {
+    named(name).map(|(number, _)| number).collect()
 }
 
 fn parse_enum(name: fn(i32) -> Option<&'static str>, value: &str) -> Result<i32, String> {
     let text = value.trim();
     let found = match text.parse::<i32>() {
         Ok(number) => name(number).map(|_| number),
-        Err(_) => members(name).find(|(_, name)| name.eq_ignore_ascii_case(text)).map(|(number, _)| number),
+        Err(_) => named(name).find(|(_, name)| name.eq_ignore_ascii_case(text)).map(|(number, _)| number),
     };
     found.ok_or_else(|| {
-        let all: Vec<&str> = members(name).map(|(_, name)| name).collect();
+        let all: Vec<&str> = named(name).map(|(_, name)| name).collect();
         format!("`{value}` is none of {}", all.join(", "))
     })
 }
 
-/// The numbers of an enum that pass a filter which compares text: Flyte stores these enums by their names.
-pub(crate) fn matching(
-    name: fn(i32) -> Option<&'static str>,
-    function: FilterFunction,
-    value: &str,
-) -> Result<Vec<i32>, String> {
-    let glob = if function == FilterFunction::NotLike { like_to_glob(value)? } else { String::new() };
+/// The numbers of an enum that pass a filter. Flyte stores these enums by their names, so patterns and orders
+/// go by the name where the value is one.
+pub(crate) fn selected(name: fn(i32) -> Option<&'static str>, filter: &Filter) -> Result<Vec<i32>, String> {
+    let value = filter.values.first().map(String::as_str).unwrap_or_default();
     let bound: Option<i32> = value.trim().parse().ok();
-    let keep = |number: i32, name: &str| match (function, bound) {
-        (FilterFunction::Contains, _) => name.contains(value),
-        (FilterFunction::NotLike, _) => !glob_matches(&glob, name),
-        (_, Some(bound)) => compares(function, number.cmp(&bound)),
-        (_, None) => compares(function, name.cmp(value)),
-    };
-    Ok(members(name).filter(|(number, name)| keep(*number, name)).map(|(number, _)| number).collect())
-}
-
-fn compares(function: FilterFunction, order: std::cmp::Ordering) -> bool {
-    match function {
-        FilterFunction::Gt => order.is_gt(),
-        FilterFunction::Gte => order.is_ge(),
-        FilterFunction::Lt => order.is_lt(),
-        FilterFunction::Lte => order.is_le(),
-        FilterFunction::Ne | FilterFunction::ValueNotIn => order.is_ne(),
-        FilterFunction::Eq | FilterFunction::ValueIn | FilterFunction::Contains | FilterFunction::NotLike => {
-            order.is_eq()
+    let (mut glob, mut numbers) = (String::new(), Vec::new());
+    match filter.function {
+        FilterFunction::NotLike => glob = like_to_glob(value)?,
+        FilterFunction::Eq | FilterFunction::Ne | FilterFunction::ValueIn | FilterFunction::ValueNotIn => {
+            numbers = filter.values.iter().map(|value| parse_enum(name, value)).collect::<Result<_, _>>()?;
         }
+        _ => {}
     }
+    let keep = |number: i32, name: &str| {
+        let order = bound.map_or_else(|| name.cmp(value), |bound| number.cmp(&bound));
+        match filter.function {
+            FilterFunction::Eq | FilterFunction::ValueIn => numbers.contains(&number),
+            FilterFunction::Ne | FilterFunction::ValueNotIn => !numbers.contains(&number),
+            FilterFunction::Gt => order.is_gt(),
+            FilterFunction::Gte => order.is_ge(),
+            FilterFunction::Lt => order.is_lt(),
+            FilterFunction::Lte => order.is_le(),
+            FilterFunction::Contains => name.contains(value),
+            FilterFunction::NotLike => !glob_matches(&glob, name),
+        }
+    };
+    Ok(named(name).filter(|(number, name)| keep(*number, name)).map(|(number, _)| number).collect())
 }
 
 /// The `GLOB` pattern of a `LIKE` pattern: SQLite's `LIKE` does not tell capitals from small letters.
@@ -197,10 +201,15 @@ mod tests {
         assert_eq!(int(kind, "3"), Some(3));
         assert!(kind.parse("4").is_err_and(|reason| reason.contains("UNDEFINED, QUEUED")));
         assert!(kind.parse("'; drop table execution").is_err());
-        assert_eq!(matching(phase, FilterFunction::Contains, "UE").unwrap(), [1]);
-        assert_eq!(matching(phase, FilterFunction::NotLike, "%E%D").unwrap(), [2]);
-        assert_eq!(matching(phase, FilterFunction::Lt, "RUNNING").unwrap(), [1]);
-        assert_eq!(matching(phase, FilterFunction::Gte, "2").unwrap(), [2, 3]);
+        let numbers = |function, values: &[&str]| {
+            let values = values.iter().map(|value| (*value).to_owned()).collect();
+            selected(phase, &Filter { entity: None, field: "phase".to_owned(), function, values }).unwrap()
+        };
+        assert_eq!(numbers(FilterFunction::Contains, &["UE"]), [1]);
+        assert_eq!(numbers(FilterFunction::NotLike, &["%E%D"]), [2]);
+        assert_eq!(numbers(FilterFunction::Lt, &["RUNNING"]), [1]);
+        assert_eq!(numbers(FilterFunction::Gte, &["2"]), [2, 3]);
+        assert_eq!(numbers(FilterFunction::ValueNotIn, &["QUEUED", "3"]), [0, 2]);
     }
 
     #[test]

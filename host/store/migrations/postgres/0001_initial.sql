@@ -112,24 +112,31 @@ create table execution (
 ) with (fillfactor = 80);
 create unique index execution_name on execution (project, domain, name);
 create index execution_created on execution (project, domain, state, created_at, id);
+create index execution_updated on execution (project, domain, state, updated_at, id);
+create index execution_started on execution (project, domain, state, started_at nulls first, id);
+create index execution_duration on execution (project, domain, state, duration nulls first, id);
+create index execution_user on execution (project, domain, state, principal, created_at, id);
 create index execution_phase on execution (project, domain, state, phase, created_at, id);
-create index execution_launch_plan on execution (project, domain, state, launch_plan_name, created_at, id)
+create index execution_workflow on execution (project, domain, state, workflow_name, phase, created_at, id);
+create index execution_launch_plan on execution (project, domain, state, launch_plan_name, phase, created_at, id)
     where launch_plan_name is not null;
-create index execution_task on execution (project, domain, state, task_name, created_at, id)
+create index execution_task on execution (project, domain, state, task_name, phase, created_at, id)
     where task_name is not null;
-create index execution_workflow on execution (project, domain, state, workflow_name, created_at, id);
 create index execution_parent on execution (parent_id) where parent_id is not null;
 create index execution_live on execution (owner_epoch, id) where live = 1;
 
+-- Labels, and tags as keys without value. Scope and time are those of the execution, for the order of lists.
 create table execution_tag (
     execution_id bigint not null,
     key text collate "C" not null,
     value text collate "C" not null,
+    project text collate "C" not null,
+    domain text collate "C" not null,
     created_at bigint not null,
     primary key (execution_id, key)
 );
-create index execution_tag_key on execution_tag (key, created_at, execution_id);
-create index execution_tag_value on execution_tag (key, value, created_at, execution_id);
+create index execution_tag_key on execution_tag (project, domain, key, created_at, execution_id);
+create index execution_tag_value on execution_tag (project, domain, key, value, created_at, execution_id);
 
 create table node_execution (
     execution_id bigint not null,

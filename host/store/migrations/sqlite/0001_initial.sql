@@ -1,4 +1,5 @@
 -- Times are microseconds since the Unix epoch, truth values 0 and 1, protobuf messages blobs.
+-- An index ends with the row's id, which is not written down.
 -- Blobs stand last in a row, so that the columns before them are read without their overflow pages.
 
 create table project (
@@ -27,8 +28,8 @@ create table entity (
     description blob
 );
 create unique index entity_version on entity (kind, project, domain, name, version);
-create index entity_name_created on entity (kind, project, domain, name, created_at, id);
-create index entity_created on entity (kind, project, domain, created_at, id);
+create index entity_name_created on entity (kind, project, domain, name, created_at);
+create index entity_created on entity (kind, project, domain, created_at);
 
 create table launch_plan (
     id integer primary key,
@@ -50,8 +51,8 @@ create table launch_plan (
 );
 create unique index launch_plan_version on launch_plan (project, domain, name, version);
 create unique index launch_plan_active on launch_plan (project, domain, name) where state = 1;
-create index launch_plan_name_created on launch_plan (project, domain, name, created_at, id);
-create index launch_plan_created on launch_plan (project, domain, created_at, id);
+create index launch_plan_name_created on launch_plan (project, domain, name, created_at);
+create index launch_plan_created on launch_plan (project, domain, created_at);
 
 -- One row for each name; `registered` is 0 while only metadata is known.
 create table named_entity (
@@ -111,25 +112,32 @@ create table execution (
     spec blob not null
 );
 create unique index execution_name on execution (project, domain, name);
-create index execution_created on execution (project, domain, state, created_at, id);
-create index execution_phase on execution (project, domain, state, phase, created_at, id);
-create index execution_launch_plan on execution (project, domain, state, launch_plan_name, created_at, id)
+create index execution_created on execution (project, domain, state, created_at);
+create index execution_updated on execution (project, domain, state, updated_at);
+create index execution_started on execution (project, domain, state, started_at);
+create index execution_duration on execution (project, domain, state, duration);
+create index execution_user on execution (project, domain, state, principal, created_at);
+create index execution_phase on execution (project, domain, state, phase, created_at);
+create index execution_workflow on execution (project, domain, state, workflow_name, phase, created_at);
+create index execution_launch_plan on execution (project, domain, state, launch_plan_name, phase, created_at)
     where launch_plan_name is not null;
-create index execution_task on execution (project, domain, state, task_name, created_at, id)
+create index execution_task on execution (project, domain, state, task_name, phase, created_at)
     where task_name is not null;
-create index execution_workflow on execution (project, domain, state, workflow_name, created_at, id);
 create index execution_parent on execution (parent_id) where parent_id is not null;
 create index execution_live on execution (owner_epoch, id) where live = 1;
 
+-- Labels, and tags as keys without value. Scope and time are those of the execution, for the order of lists.
 create table execution_tag (
     execution_id integer not null,
     key text not null,
     value text not null,
+    project text not null,
+    domain text not null,
     created_at integer not null,
     primary key (execution_id, key)
 ) without rowid;
-create index execution_tag_key on execution_tag (key, created_at, execution_id);
-create index execution_tag_value on execution_tag (key, value, created_at, execution_id);
+create index execution_tag_key on execution_tag (project, domain, key, created_at, execution_id);
+create index execution_tag_value on execution_tag (project, domain, key, value, created_at, execution_id);
 
 create table node_execution (
     execution_id integer not null,

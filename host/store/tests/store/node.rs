@@ -66,8 +66,8 @@ async fn later_rows_replace_earlier_ones() {
         let rows = |phase: i32| {
             let mut node = sample::node(key, "n0");
             let mut task = sample::attempt(key, "n0", 0);
-            (node.phase, node.spec_node_id, node.created_at) =
-                (phase, format!("s{phase}"), NOW.plus(phase.into()));
+            (node.phase, node.spec_node_id, node.deck_uri) =
+                (phase, format!("s{phase}"), format!("d{phase}"));
             (task.phase, task.reason, task.task_type) = (phase, format!("r{phase}"), format!("t{phase}"));
             (sample::update(key, phase), node, task)
         };

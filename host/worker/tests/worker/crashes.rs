@@ -102,3 +102,37 @@ async fn a_killed_worker_is_taken_over() {
     let _next = world.start();
     assert_eq!(world.until_over(&id).await.phase(), Phase::Succeeded);
 }
+
+#[tokio::test]
+async fn inputs_lost_in_a_crash_are_made_again() {
+    let world = World::new().await;
+    let life = world.start();
+    let id = world.launch(&Flow::new().node("a", "echo", &[]).node("b", "poll", &["a"])).await;
+    let running = |rows: &Rows| rows.tasks.iter().any(|task| task.node_id == "b" && task.phase == 2);
+    let rows = world.until(&id, running).await;
+    life.kill().await;
+    let inputs = blob::DataReference::parse(rows.node("b").input_uri.as_str()).unwrap();
+    world.blob.delete(&inputs).await.unwrap();
+    let _next = world.start();
+    let rows = world.until_over(&id).await;
+    assert_eq!((rows.phase(), world.output(&rows).await), (Phase::Succeeded, Some(2)));
+    assert_eq!(rows.attempts("b").len(), 1);
+}
+
+#[tokio::test]
+async fn an_object_that_runs_on_is_taken_over() {
+    let world = World::new().await;
+    world.cluster.lively.store(false, Ordering::SeqCst);
+    let life = world.start();
+    let id = world.launch(&Flow::new().node("n", "pod", &[])).await;
+    world.until(&id, |_| !world.cluster.names().is_empty()).await;
+    life.kill().await;
+    world.cluster.set_phase("e0-n-0", "Running").await;
+    let next = world.start();
+    world.until(&id, |rows| rows.tasks[0].phase == 2).await;
+    next.kill().await;
+    world.cluster.set_phase("e0-n-0", "Succeeded").await;
+    let _last = world.start();
+    let rows = world.until_over(&id).await;
+    assert_eq!((rows.phase(), rows.attempts("n").len()), (Phase::Succeeded, 1));
+}
