@@ -5,7 +5,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use prost::Message;
-use proto::flyteidl::core::{Container, LiteralMap, SecurityContext, TaskNodeOverrides, TaskTemplate, task_template};
+use proto::flyteidl::core::{
+    Container, LiteralMap, SecurityContext, TaskNodeOverrides, TaskTemplate, task_template,
+};
 
 use crate::error::PluginError;
 use crate::wire::{HandleRequest, ObservedObject, PhaseInfo, TaskExecutionContext, TokenStatus, WakeReason};
@@ -17,10 +19,10 @@ use crate::{json, wire};
 /// `cx.output_prefix`. What arrived as bytes is decoded at first use.
 #[derive(Debug)]
 pub struct TaskContext {
-    wire: TaskExecutionContext,
+    wire: Box<TaskExecutionContext>,
     task_template_uri: String,
     template_uri_used: AtomicBool,
-    template: OnceLock<Result<TaskTemplate, PluginError>>,
+    template: OnceLock<Result<Box<TaskTemplate>, PluginError>>,
     inputs: Option<LiteralMap>,
     /// The last stored report; none in the first round.
     pub last: Option<PhaseInfo>,
@@ -39,7 +41,7 @@ impl TaskContext {
     pub fn new(mut wire: TaskExecutionContext) -> Self {
         Self {
             task_template_uri: std::mem::take(&mut wire.task_template_uri),
-            wire,
+            wire: Box::new(wire),
             template_uri_used: AtomicBool::new(false),
             template: OnceLock::new(),
             inputs: None,
@@ -71,11 +73,11 @@ impl TaskContext {
     /// The task template. An unreadable one is an error of every call, never a panic.
     pub fn template(&self) -> Result<&TaskTemplate, PluginError> {
         let decode = || {
-            TaskTemplate::decode(self.wire.task_template.as_slice()).map_err(|error| {
+            TaskTemplate::decode(self.wire.task_template.as_slice()).map(Box::new).map_err(|error| {
                 PluginError::user("BadTaskSpecification", format!("cannot read the task template: {error}"))
             })
         };
-        self.template.get_or_init(decode).as_ref().map_err(Clone::clone)
+        self.template.get_or_init(decode).as_deref().map_err(Clone::clone)
     }
 
     /// The container of the template; a template without one is an error.

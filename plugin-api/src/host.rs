@@ -79,7 +79,10 @@ impl Host {
     }
 
     /// Lists one page of objects below a prefix.
-    pub async fn blob_list(&self, request: &wire::BlobListRequest) -> Result<wire::BlobListResponse, PluginError> {
+    pub async fn blob_list(
+        &self,
+        request: &wire::BlobListRequest,
+    ) -> Result<wire::BlobListResponse, PluginError> {
         self.call(HostMethod::BlobList, request).await
     }
 
@@ -88,8 +91,7 @@ impl Host {
         if let Some(inputs) = context.inputs() {
             return Ok(inputs.clone());
         }
-        let request =
-            wire::InputsGetRequest { id: context.id.clone(), input_uri: context.input_uri.clone() };
+        let request = wire::InputsGetRequest { id: context.id.clone(), input_uri: context.input_uri.clone() };
         let response: wire::InputsGetResponse = self.call(HostMethod::InputsGet, &request).await?;
         Ok(LiteralMap::decode(response.literal_map.as_slice())?)
     }

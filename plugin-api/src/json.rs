@@ -55,9 +55,7 @@ fn to_value(value: &Value) -> prost_types::Value {
         Value::Bool(value) => Kind::BoolValue(*value),
         Value::Number(value) => Kind::NumberValue(value.as_f64().unwrap_or_default()),
         Value::String(value) => Kind::StringValue(value.clone()),
-        Value::Array(values) => {
-            Kind::ListValue(ListValue { values: values.iter().map(to_value).collect() })
-        }
+        Value::Array(values) => Kind::ListValue(ListValue { values: values.iter().map(to_value).collect() }),
         Value::Object(map) => Kind::StructValue(struct_of(map)),
     };
     prost_types::Value { kind: Some(kind) }

@@ -50,7 +50,7 @@ pub use plugin::{Declaration, TaskPlugin};
 pub use proto::flyteidl;
 /// The messages that cross the wall.
 pub use proto::pinion::plugin::v1 as wire;
-pub use remote::{Created, Remote, RemotePlugin, RemoteSettings};
+pub use remote::{Created, CreatedBy, Remote, RemotePlugin, RemoteSettings, RemoteStatus, TokenRequest};
 pub use resource::{OnAbort, Resource, ResourcePlugin, ResourceProperties};
 pub use sync::{Sync, SyncPlugin};
 pub use wire::{LogLevel, Phase, PhaseInfo};

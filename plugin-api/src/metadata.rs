@@ -162,8 +162,13 @@ mod tests {
 
     #[test]
     fn parts_print_as_json() {
-        const PARTS: &[Part<'_>] =
-            &[Part::Raw("{\"a\":"), Part::Text("x\"\\y"), Part::Raw(",\"b\":"), Part::List(&["1", "2"]), Part::Raw("}")];
+        const PARTS: &[Part<'_>] = &[
+            Part::Raw("{\"a\":"),
+            Part::Text("x\"\\y"),
+            Part::Raw(",\"b\":"),
+            Part::List(&["1", "2"]),
+            Part::Raw("}"),
+        ];
         const TEXT: [u8; length(PARTS)] = render(PARTS);
         let value: serde_json::Value = serde_json::from_slice(&TEXT).unwrap();
         assert_eq!(value, serde_json::json!({"a": "x\"\\y", "b": ["1", "2"]}));

@@ -140,7 +140,9 @@ impl Object {
     }
 
     fn metadata_mut(&mut self) -> &mut Map<String, Value> {
-        let Value::Object(root) = &mut self.0 else { unreachable!("invariant: an Object holds a JSON object") };
+        let Value::Object(root) = &mut self.0 else {
+            unreachable!("invariant: an Object holds a JSON object")
+        };
         let slot = root.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
         if !slot.is_object() {
             *slot = Value::Object(Map::new());

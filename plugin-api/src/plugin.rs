@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use crate::error::PluginError;
 use crate::host::Host;
 use crate::wire::{
-    AbortRequest, AbortResponse, Diagnostic, FinalizeRequest, FinalizeResponse, HandleRequest, HandleResponse,
-    PluginProperties, PluginState, ResourcePool, WatchedKind,
+    AbortRequest, AbortResponse, Diagnostic, FinalizeRequest, FinalizeResponse, HandleRequest,
+    HandleResponse, PluginProperties, PluginState, ResourcePool, WatchedKind,
 };
 
 /// What a plugin tells the host once, after it was created.
@@ -56,7 +56,10 @@ pub trait TaskPlugin: Send + Sync + Sized + 'static {
     ) -> impl Future<Output = Result<HandleResponse, PluginError>> + Send;
 
     /// Ends what the attempt started. May come before any `handle`, and more than once. Works without inputs.
-    fn abort(&self, request: AbortRequest) -> impl Future<Output = Result<AbortResponse, PluginError>> + Send {
+    fn abort(
+        &self,
+        request: AbortRequest,
+    ) -> impl Future<Output = Result<AbortResponse, PluginError>> + Send {
         let _ = request;
         std::future::ready(Ok(AbortResponse::default()))
     }

@@ -18,8 +18,8 @@ use crate::phase::{self, PhaseInfoExt};
 use crate::plugin::{Declaration, TaskPlugin};
 use crate::response;
 use crate::wire::{
-    AbortRequest, AbortResponse, Diagnostic, FinalizeRequest, FinalizeResponse, HandleRequest, HandleResponse, Outputs,
-    PhaseInfo, PluginProperties, PluginState, ResourceConstraints, ResourcePool,
+    AbortRequest, AbortResponse, Diagnostic, FinalizeRequest, FinalizeResponse, HandleRequest,
+    HandleResponse, Outputs, PhaseInfo, PluginProperties, PluginState, ResourceConstraints, ResourcePool,
 };
 
 const STATE_VERSION: u32 = 1;
@@ -69,6 +69,9 @@ pub struct Created<Meta, Resource> {
     pub resource: Option<Resource>,
 }
 
+/// What `create` of a plugin makes.
+pub type CreatedBy<P> = Created<<P as RemotePlugin>::Meta, <P as RemotePlugin>::Resource>;
+
 /// A report and where the outputs are.
 #[derive(Debug, Clone)]
 pub struct RemoteStatus {
@@ -117,16 +120,13 @@ pub trait RemotePlugin: Send + Sync + Sized + 'static {
     fn find(
         &self,
         cx: &TaskContext,
-    ) -> impl Future<Output = Result<Option<Created<Self::Meta, Self::Resource>>, PluginError>> + Send {
+    ) -> impl Future<Output = Result<Option<CreatedBy<Self>>, PluginError>> + Send {
         let _ = cx;
         std::future::ready(Ok(None))
     }
 
     /// Creates the resource. A retryable error is asked again; any other one fails the attempt.
-    fn create(
-        &self,
-        cx: &TaskContext,
-    ) -> impl Future<Output = Result<Created<Self::Meta, Self::Resource>, PluginError>> + Send;
+    fn create(&self, cx: &TaskContext) -> impl Future<Output = Result<CreatedBy<Self>, PluginError>> + Send;
 
     /// Reads the resource.
     fn get(
@@ -198,17 +198,15 @@ impl State {
 impl<P: RemotePlugin> Remote<P> {
     async fn start(&self, cx: &TaskContext, mut state: State) -> Result<HandleResponse, PluginError> {
         if let Some(token) = self.plugin.token(cx)? {
-            let status = cx.tokens.iter().find(|status| status.resource_namespace == token.resource_namespace);
+            let status =
+                cx.tokens.iter().find(|status| status.resource_namespace == token.resource_namespace);
             if !status.is_some_and(|status| status.granted) {
                 let reason = status.map(|status| status.message.clone()).filter(|text| !text.is_empty());
                 let reason = reason
                     .unwrap_or_else(|| format!("waiting for a token of pool {}", token.resource_namespace));
                 state.resource_namespace = token.resource_namespace;
-                let acquire = response::acquire_token(
-                    &state.resource_namespace,
-                    &cx.generated_name,
-                    token.constraints,
-                );
+                let acquire =
+                    response::acquire_token(&state.resource_namespace, &cx.generated_name, token.constraints);
                 return Ok(HandleResponse {
                     state: Some(state.to_wire()),
                     actions: vec![acquire],
@@ -233,7 +231,7 @@ impl<P: RemotePlugin> Remote<P> {
         &self,
         cx: &TaskContext,
         mut state: State,
-        created: Created<P::Meta, P::Resource>,
+        created: CreatedBy<P>,
     ) -> Result<HandleResponse, PluginError> {
         state.meta = serde_json::to_vec(&created.meta)
             .map_err(|error| PluginError::bug(format!("cannot print the resource name: {error}")))?;
@@ -267,7 +265,8 @@ impl<P: RemotePlugin> Remote<P> {
             Err(error) => {
                 state.failed_polls += 1;
                 if state.failed_polls > self.plugin.settings().max_failed_polls {
-                    let failure = phase::permanent_failure(Kind::System, "AutoRefreshCacheFailed", error.to_string());
+                    let failure =
+                        phase::permanent_failure(Kind::System, "AutoRefreshCacheFailed", error.to_string());
                     return Ok(response::report(failure.with_cleanup()));
                 }
                 let last = cx.last.clone().unwrap_or_else(|| phase::queued("job submitted"));

@@ -17,9 +17,9 @@ use crate::phase::{self, PhaseInfoExt};
 use crate::plugin::{Declaration, TaskPlugin};
 use crate::response;
 use crate::wire::{
-    self, AbortRequest, AbortResponse, Diagnostic, FinalizeRequest, FinalizeResponse, HandleRequest, HandleResponse,
-    ObjectError, ObjectRef, ObservedObject, Outputs, Phase, PhaseInfo, PluginProperties, PluginState, Reason,
-    WatchedKind, observed_object::Observed,
+    self, AbortRequest, AbortResponse, Diagnostic, FinalizeRequest, FinalizeResponse, HandleRequest,
+    HandleResponse, ObjectError, ObjectRef, ObservedObject, Outputs, Phase, PhaseInfo, PluginProperties,
+    PluginState, Reason, WatchedKind, observed_object::Observed,
 };
 
 const STATE_VERSION: u32 = 1;
@@ -223,12 +223,15 @@ impl<P: ResourcePlugin> Resource<P> {
                 let waits_for_quota = error.backing_off || code == 429;
                 let pause = pause(state.failed_applies);
                 let state = State { failed_applies: state.failed_applies.saturating_add(1), ..state };
-                let response = self.start(cx, state).await?;
+                let response = Box::pin(self.start(cx, state)).await?;
                 if response.actions.is_empty() {
                     return Ok(response);
                 }
-                let report =
-                    if waits_for_quota { phase::waiting_for_resources(message) } else { phase::queued(message) };
+                let report = if waits_for_quota {
+                    phase::waiting_for_resources(message)
+                } else {
+                    phase::queued(message)
+                };
                 Ok(HandleResponse {
                     phase: Some(with_version(last.as_ref(), report)),
                     wake: Some(response::wake_after(pause)),
@@ -294,10 +297,11 @@ impl<P: ResourcePlugin> TaskPlugin for Resource<P> {
         let cx = TaskContext::new(request.context.unwrap_or_default());
         let mut actions = Vec::new();
         for reference in self.objects(&cx, request.state.as_ref()) {
-            let object = match find(&request.observed, Some(&reference)).and_then(|entry| entry.observed.as_ref()) {
-                Some(Observed::Json(json)) => Object::from_slice(json).ok(),
-                _ => None,
-            };
+            let object =
+                match find(&request.observed, Some(&reference)).and_then(|entry| entry.observed.as_ref()) {
+                    Some(Observed::Json(json)) => Object::from_slice(json).ok(),
+                    _ => None,
+                };
             match self.plugin.on_abort(&cx, object.as_ref()) {
                 OnAbort::Delete => actions.push(Self::delete(reference)),
                 OnAbort::Apply(object) => actions.push(response::apply(reference, &object)),
@@ -337,7 +341,9 @@ fn find<'a>(observed: &'a [ObservedObject], reference: Option<&ObjectRef>) -> Op
 }
 
 fn name_of(reference: Option<&ObjectRef>) -> String {
-    reference.map(|object| format!("{} {}/{}", object.kind, object.namespace, object.name)).unwrap_or_default()
+    reference
+        .map(|object| format!("{} {}/{}", object.kind, object.namespace, object.name))
+        .unwrap_or_default()
 }
 
 fn unchanged(cx: &TaskContext) -> PhaseInfo {

@@ -7,8 +7,8 @@ use proto::flyteidl::core::LiteralMap;
 
 use crate::object::Object;
 use crate::wire::{
-    AcquireToken, Action, ApplyObject, DeleteObject, HandleResponse, ObjectRef, OutputFiles, Outputs, PhaseInfo,
-    ReleaseToken, ResourceConstraints, UploadTaskTemplate, WakeHint, action, outputs,
+    AcquireToken, Action, ApplyObject, DeleteObject, HandleResponse, ObjectRef, OutputFiles, Outputs,
+    PhaseInfo, ReleaseToken, ResourceConstraints, UploadTaskTemplate, WakeHint, action, outputs,
 };
 
 /// A response with a report and nothing else; the stored state stays.

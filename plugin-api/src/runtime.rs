@@ -25,7 +25,8 @@ impl Driver for Spawned {
         let mut task = match runtime() {
             Ok(runtime) => AbortOnDrop(runtime.spawn(future)),
             Err(message) => {
-                let error = PluginError::system("PluginRuntime", format!("cannot start a runtime: {message}"));
+                let error =
+                    PluginError::system("PluginRuntime", format!("cannot start a runtime: {message}"));
                 return Box::pin(std::future::ready(Err(error.to_status().encode_to_vec())));
             }
         };

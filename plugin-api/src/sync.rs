@@ -64,7 +64,9 @@ impl<P: SyncPlugin> TaskPlugin for Sync<P> {
                 ..response::report(phase::succeeded(""))
             }),
             Err(error) if error.retryable => Err(error),
-            Err(error) => Ok(response::report(phase::permanent_failure(error.kind, error.code, error.message))),
+            Err(error) => {
+                Ok(response::report(phase::permanent_failure(error.kind, error.code, error.message)))
+            }
         }
     }
 }

@@ -52,7 +52,8 @@ impl Breaker {
     /// Why nothing may be started now, if so. One crash leaves the window with time, which allows one more try.
     pub(crate) fn open(&self, now: Instant) -> Option<String> {
         let state = self.lock();
-        let recent = state.crashes.iter().filter(|at| now.saturating_duration_since(**at) < self.window).count();
+        let recent =
+            state.crashes.iter().filter(|at| now.saturating_duration_since(**at) < self.window).count();
         (recent >= self.max_crashes).then(|| {
             format!("it crashed {recent} times within {:?}, last: {}", self.window, state.last_reason)
         })

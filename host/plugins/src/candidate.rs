@@ -42,7 +42,9 @@ pub(crate) struct Accepted {
 fn find(config: &Config) -> Vec<Candidate> {
     let configured = config.plugins.iter().filter(|(_, plugin)| plugin.enabled);
     let mut candidates: Vec<Candidate> = configured
-        .filter_map(|(id, plugin)| Some(Candidate { path: plugin.path.clone()?, configured: Some(id.clone()) }))
+        .filter_map(|(id, plugin)| {
+            Some(Candidate { path: plugin.path.clone()?, configured: Some(id.clone()) })
+        })
         .collect();
     for dir in &config.dirs {
         let mut found: Vec<PathBuf> = match std::fs::read_dir(dir) {
@@ -235,11 +237,13 @@ fn isolation(metadata: &PluginMetadata, plugin: &PluginConfig, trusted: bool) ->
 /// Plugins that the configuration names and no file is.
 fn missing(examined: &[Examined], config: &Config) -> Vec<PluginReport> {
     let known: Vec<&str> = examined.iter().map(|file| file.metadata.id.as_str()).collect();
-    let wanted = config.plugins.iter().filter(|(id, plugin)| {
-        plugin.enabled && plugin.path.is_none() && !known.contains(&id.as_str())
-    });
+    let wanted = config
+        .plugins
+        .iter()
+        .filter(|(id, plugin)| plugin.enabled && plugin.path.is_none() && !known.contains(&id.as_str()));
     let report = |id: &String| {
-        let hint = schema::closest(id, &known).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+        let hint =
+            schema::closest(id, &known).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
         let dirs: Vec<String> = config.dirs.iter().map(|dir| dir.display().to_string()).collect();
         let refusal = Refusal::new(
             RefusalKind::Unreadable,

@@ -229,7 +229,9 @@ impl Config {
             if let Some(sha256) = &plugin.sha256
                 && (sha256.len() != 64 || hex::decode(sha256).is_err())
             {
-                problems.push(format!("plugins.{id}.sha256: `{sha256}` is no SHA-256 digest (64 hexadecimal digits)"));
+                problems.push(format!(
+                    "plugins.{id}.sha256: `{sha256}` is no SHA-256 digest (64 hexadecimal digits)"
+                ));
             }
             if !plugin.config.is_object() && !plugin.config.is_null() {
                 problems.push(format!("plugins.{id}.config: must be a mapping"));

@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::lanes::{Job, Lanes, Panic};
-use crate::watchdog::{Inside, Watched, Watchdog};
+use crate::watchdog::{Inside, Watchdog, Watched};
 
 /// Why a call was cut off.
 #[derive(Debug)]
@@ -64,7 +64,11 @@ impl Guard {
         limit: Duration,
         future: BoxFuture<'static, T>,
     ) -> Result<T, Cut> {
-        if self.0.watched.may_enter() { self.inline(limit, future).await } else { self.on_lane(limit, future).await }
+        if self.0.watched.may_enter() {
+            self.inline(limit, future).await
+        } else {
+            self.on_lane(limit, future).await
+        }
     }
 
     async fn inline<T: Send + 'static>(
@@ -73,7 +77,8 @@ impl Guard {
         future: BoxFuture<'static, T>,
     ) -> Result<T, Cut> {
         let probe = Arc::new(Probe::default());
-        let work = Inline { state: State::Here(future), guard: Arc::clone(&self.0), probe: Arc::clone(&probe) };
+        let work =
+            Inline { state: State::Here(future), guard: Arc::clone(&self.0), probe: Arc::clone(&probe) };
         let mut call = InlineCall { task: self.0.runtime.spawn(work), guard: &self.0, probe };
         match timeout(limit, &mut call.task).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
@@ -135,10 +140,12 @@ impl<T: Send + 'static> Future for Inline<T> {
             this.finish();
             return Poll::Ready(Ok(answer));
         }
-        if let State::Here(future) = std::mem::replace(&mut this.state, State::Done) {
+        if matches!(this.state, State::Here(_))
+            && let State::Here(future) = std::mem::replace(&mut this.state, State::Done)
+        {
             this.state = State::Moved(this.guard.lanes.spawn(future));
         }
-        let State::Moved(job) = &mut this.state else { return Poll::Pending };
+        let State::Moved(job) = &mut this.state else { unreachable!("invariant: not polled after its end") };
         job.poll_unpin(cx)
     }
 }
@@ -261,8 +268,30 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn crowd_is_answered_on_workers_and_lanes() {
+        let guard = guard(LONG);
+        let call = |n: usize| {
+            guard.run(
+                LONG,
+                Box::pin(async move {
+                    for _ in 0..n % 4 {
+                        tokio::task::yield_now().await;
+                    }
+                    n
+                }),
+            )
+        };
+        let answers = futures::future::join_all((0..500).map(call)).await;
+        assert!(answers.into_iter().enumerate().all(|(n, answer)| answer.unwrap() == n));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn panic_is_a_cut() {
-        let panicking = async { if true { panic!("boom") } };
+        let panicking = async {
+            if true {
+                panic!("boom")
+            }
+        };
         assert!(matches!(guard(LONG).run(LONG, Box::pin(panicking)).await, Err(Cut::Panicked(_))));
     }
 }

@@ -68,7 +68,9 @@ impl Host {
         for report in reports.iter_mut().filter(|report| report.state == PluginState::Loaded) {
             let versions = report.id.as_ref().and_then(|id| self.plugins.get(id));
             let same = |plugin: &&Arc<Plugin>| Some(&plugin.meta().sha256) == report.sha256.as_ref();
-            if let Some(reason) = versions.into_iter().flatten().find(same).and_then(|plugin| plugin.quarantined()) {
+            if let Some(reason) =
+                versions.into_iter().flatten().find(same).and_then(|plugin| plugin.quarantined())
+            {
                 report.state = PluginState::Quarantined(unstable(reason));
             }
         }
@@ -87,7 +89,9 @@ impl Host {
     pub fn resolve(&self, task_type: &str) -> Result<Arc<Plugin>, ResolveError> {
         let id = self.registry.resolve(task_type)?;
         let newest = self.plugins.get(id).and_then(|versions| versions.first());
-        newest.cloned().ok_or_else(|| ResolveError::Unclaimed { task_type: task_type.into(), hint: String::new() })
+        newest
+            .cloned()
+            .ok_or_else(|| ResolveError::Unclaimed { task_type: task_type.into(), hint: String::new() })
     }
 
     /// The very plugin that an attempt was started with; the newest version when that one is gone.

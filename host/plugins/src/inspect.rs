@@ -115,7 +115,12 @@ fn section(library: &ElfFile64<'_>) -> Result<PluginMetadata, Refusal> {
 
 fn check_identity(metadata: &PluginMetadata) -> Result<(), Refusal> {
     let refuse = |found: String, needed: &str| {
-        Err(Refusal::new(RefusalKind::NotAPlugin, found, needed, "correct the metadata and rebuild the plugin"))
+        Err(Refusal::new(
+            RefusalKind::NotAPlugin,
+            found,
+            needed,
+            "correct the metadata and rebuild the plugin",
+        ))
     };
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     if metadata.id.is_empty() || metadata.id.len() > 63 || !metadata.id.chars().all(legal) {
@@ -125,7 +130,10 @@ fn check_identity(metadata: &PluginMetadata) -> Result<(), Refusal> {
         );
     }
     if let Err(error) = semver::Version::parse(&metadata.version) {
-        return refuse(format!("version `{}` ({error})", metadata.version), "a semantic version such as 1.2.3");
+        return refuse(
+            format!("version `{}` ({error})", metadata.version),
+            "a semantic version such as 1.2.3",
+        );
     }
     if metadata.task_types.iter().all(String::is_empty) {
         return refuse("no task type".into(), "at least one task type");
@@ -146,7 +154,8 @@ fn check_interface(metadata: &PluginMetadata, library: &ElfFile64<'_>) -> Result
     }
     let known = |kind: &str| kind == "abi_stable" || kind == "c";
     if !metadata.abi.iter().any(|abi| known(&abi.kind) && abi.major == ABI_MAJOR) {
-        let found: Vec<String> = metadata.abi.iter().map(|abi| format!("{} {}", abi.kind, abi.major)).collect();
+        let found: Vec<String> =
+            metadata.abi.iter().map(|abi| format!("{} {}", abi.kind, abi.major)).collect();
         let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
         let newer = metadata.abi.iter().any(|abi| known(&abi.kind) && abi.major > ABI_MAJOR);
         return Err(Refusal::new(
@@ -160,7 +169,8 @@ fn check_interface(metadata: &PluginMetadata, library: &ElfFile64<'_>) -> Result
         [("abi_stable", abi_stable::library::ROOT_MODULE_LOADER_NAME), ("c", plugin_abi::c::SYMBOL)]
     {
         let promised = metadata.abi.iter().any(|abi| abi.kind == kind && abi.major == ABI_MAJOR);
-        let exported = library.dynamic_symbols().any(|found| found.name() == Ok(symbol) && found.is_definition());
+        let exported =
+            library.dynamic_symbols().any(|found| found.name() == Ok(symbol) && found.is_definition());
         if promised && !exported {
             return Err(Refusal::new(
                 RefusalKind::IncompatibleInterface,

@@ -85,8 +85,7 @@ impl Lanes {
             // Nobody listening any more is fine.
             let _ = sender.send(AssertUnwindSafe(future).catch_unwind().await);
         };
-        let slot =
-            Slot { phase: Phase::Queued, future: Some(Box::pin(work)), abandoned: false, lost: false };
+        let slot = Slot { phase: Phase::Queued, future: Some(Box::pin(work)), abandoned: false, lost: false };
         let task = Arc::new(Task { lanes: Arc::clone(&self.0), slot: Mutex::new(slot) });
         self.0.enqueue(Arc::clone(&task));
         Job { task, answer, answered: false }
@@ -301,7 +300,11 @@ mod tests {
     async fn answers_and_panics_come_back() {
         let lanes = Lanes::new("test".into(), 2);
         assert_eq!(lanes.spawn(Box::pin(async { 7 })).await.unwrap(), 7);
-        let panicking = async { if true { panic!("boom") } };
+        let panicking = async {
+            if true {
+                panic!("boom")
+            }
+        };
         assert_eq!(*lanes.spawn(Box::pin(panicking)).await.unwrap_err().downcast::<&str>().unwrap(), "boom");
     }
 

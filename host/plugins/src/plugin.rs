@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use plugin_api::metadata::PluginMetadata;
 use prost::Message;
 use proto::pinion::plugin::v1::{
-    AbortRequest, AbortResponse, DrainRequest, DrainResponse, FinalizeRequest, FinalizeResponse, HandleRequest,
-    HandleResponse, InitResponse, MigrateStateRequest, MigrateStateResponse, Phase, PhaseInfo, PluginMethod, PluginState,
+    AbortRequest, AbortResponse, DrainRequest, DrainResponse, FinalizeRequest, FinalizeResponse,
+    HandleRequest, HandleResponse, InitResponse, MigrateStateRequest, MigrateStateResponse, Phase, PhaseInfo,
+    PluginMethod, PluginState,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
@@ -167,8 +168,9 @@ impl Plugin {
             metrics::counter!("plugin_faults_total", "plugin" => plugin, "code" => code).increment(1);
         }
         let bytes = result?;
-        Response::decode(bytes.as_slice())
-            .map_err(|error| Fault::Incompatible(format!("the answer to {method:?} can not be read ({error})")))
+        Response::decode(bytes.as_slice()).map_err(|error| {
+            Fault::Incompatible(format!("the answer to {method:?} can not be read ({error})"))
+        })
     }
 
     async fn exchange(

@@ -105,7 +105,9 @@ impl Registry {
 
     /// Task types that are served, with the id of the plugin.
     pub(crate) fn served(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().filter_map(|(task_type, decision)| Some((task_type.as_str(), decision.as_deref().ok()?)))
+        self.0
+            .iter()
+            .filter_map(|(task_type, decision)| Some((task_type.as_str(), decision.as_deref().ok()?)))
     }
 }
 
@@ -126,7 +128,8 @@ fn decide_pinned(claims: &[Claim], task_type: &str, pinned: &str) -> Result<Stri
 
 fn decide_free(claims: &[Claim], task_type: &str) -> Result<String, ResolveError> {
     let claimants: Vec<&Claim> = claims.iter().filter(|claim| claim.claims(task_type)).collect();
-    let healthy: Vec<&Claim> = claimants.iter().copied().filter(|claim| claim.quarantined.is_none()).collect();
+    let healthy: Vec<&Claim> =
+        claimants.iter().copied().filter(|claim| claim.quarantined.is_none()).collect();
     let task_type = task_type.to_owned();
     match healthy.as_slice() {
         [one] => Ok(one.id.clone()),
@@ -141,7 +144,10 @@ fn decide_free(claims: &[Claim], task_type: &str) -> Result<String, ResolveError
             _ => {
                 let able = claims.iter().find(|claim| claim.serves(&task_type));
                 let hint = able.map(|claim| {
-                    format!("; plugin {} can, if `task-types: {{{task_type}: {}}}` says so", claim.id, claim.id)
+                    format!(
+                        "; plugin {} can, if `task-types: {{{task_type}: {}}}` says so",
+                        claim.id, claim.id
+                    )
                 });
                 Err(ResolveError::Unclaimed { task_type, hint: hint.unwrap_or_default() })
             }

@@ -166,7 +166,8 @@ impl Process {
         while let Some(frame) = receiver.receive().await.map_err(|error| error.to_string())? {
             match frame.kind() {
                 FrameKind::Welcome => {
-                    let welcome = Welcome::decode(frame.body.as_slice()).map_err(|error| error.to_string())?;
+                    let welcome =
+                        Welcome::decode(frame.body.as_slice()).map_err(|error| error.to_string())?;
                     self.host.level.store(welcome.log_level, Ordering::Relaxed);
                 }
                 FrameKind::LogLevel => {
@@ -177,7 +178,11 @@ impl Process {
                 FrameKind::Cancel => drop(lock(&self.calls).remove(&frame.id)),
                 FrameKind::Reply => self.host.answered(frame),
                 FrameKind::Ping => {
-                    self.sender.send(&Frame { id: frame.id, kind: FrameKind::Pong.into(), ..Frame::default() });
+                    self.sender.send(&Frame {
+                        id: frame.id,
+                        kind: FrameKind::Pong.into(),
+                        ..Frame::default()
+                    });
                 }
                 _ => {}
             }
@@ -187,7 +192,8 @@ impl Process {
     }
 
     fn start(&self, frame: Frame, tasks: &mut JoinSet<()>) {
-        let (plugin, sender, calls) = (Arc::clone(&self.plugin), self.sender.clone(), Arc::clone(&self.calls));
+        let (plugin, sender, calls) =
+            (Arc::clone(&self.plugin), self.sender.clone(), Arc::clone(&self.calls));
         let (cancel, cancelled) = oneshot::channel();
         lock(&self.calls).insert(frame.id, cancel);
         tasks.spawn(async move {
@@ -258,7 +264,13 @@ impl Upstream for Host {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         lock(&self.waiting).insert(id, sender);
-        self.sender.send(&Frame { id, kind: FrameKind::Call.into(), method, body: request, ..Frame::default() });
+        self.sender.send(&Frame {
+            id,
+            kind: FrameKind::Call.into(),
+            method,
+            body: request,
+            ..Frame::default()
+        });
         Box::pin(async move {
             answer.await.unwrap_or_else(|_| {
                 Err(status(code::UNAVAILABLE, "HostGone", "the host is gone").encode_to_vec())

@@ -64,7 +64,8 @@ fn shown(pointer: &str) -> &str {
 /// The keys beside the `additionalProperties` keyword that was broken.
 fn known_keys<'a>(schema: &'a Value, schema_path: &str) -> Vec<&'a str> {
     let parent = schema_path.rsplit_once('/').map_or("", |(parent, _)| parent);
-    let properties = schema.pointer(parent).and_then(|parent| parent.get("properties")).and_then(Value::as_object);
+    let properties =
+        schema.pointer(parent).and_then(|parent| parent.get("properties")).and_then(Value::as_object);
     properties.map(|map| map.keys().map(String::as_str).collect()).unwrap_or_default()
 }
 

@@ -124,14 +124,20 @@ impl Services {
     fn metric(&self, payload: &[u8]) {
         let Ok(metric) = wire::Metric::decode(payload) else { return };
         if !self.admits(&metric) {
-            metrics::counter!("plugin_metrics_dropped_total", "plugin" => self.plugin_id.to_string()).increment(1);
+            metrics::counter!("plugin_metrics_dropped_total", "plugin" => self.plugin_id.to_string())
+                .increment(1);
             return;
         }
         let name = format!("plugin_{}", metric.name);
         let mut labels = vec![metrics::Label::new("plugin", self.plugin_id.to_string())];
-        labels.extend(metric.labels.iter().map(|(key, value)| metrics::Label::new(key.clone(), value.clone())));
+        labels
+            .extend(metric.labels.iter().map(|(key, value)| metrics::Label::new(key.clone(), value.clone())));
         match metric.kind() {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counters are whole and small")]
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "counters are whole and small"
+            )]
             wire::MetricKind::Counter => metrics::counter!(name, labels).increment(metric.value as u64),
             wire::MetricKind::Gauge => metrics::gauge!(name, labels).set(metric.value),
             wire::MetricKind::Histogram => metrics::histogram!(name, labels).record(metric.value),
@@ -174,7 +180,8 @@ impl Upstream for Services {
             let reply = self.rate_acquire(&request).map_err(|status| status.encode_to_vec());
             return Box::pin(std::future::ready(reply));
         }
-        let (services, plugin_id, limit) = (Arc::clone(&self.services), Arc::clone(&self.plugin_id), self.limit);
+        let (services, plugin_id, limit) =
+            (Arc::clone(&self.services), Arc::clone(&self.plugin_id), self.limit);
         let work = async move {
             let answer = services.call(&plugin_id, method, request.into());
             let reply = tokio::time::timeout(limit, answer).await;

@@ -80,12 +80,7 @@ impl Room {
         let services = self.services(metadata, lanes.clone());
         let limit = self.config.deadlines.init.get();
         // Opening runs initialisers of the library, which may hang like any other code of it.
-        let guard = Guard::new(
-            self.runtime.clone(),
-            lanes.clone(),
-            &self.watchdog,
-            limits.poll_budget.get(),
-        );
+        let guard = Guard::new(self.runtime.clone(), lanes.clone(), &self.watchdog, limits.poll_budget.get());
         let (known, interface) = (metadata.clone(), config.interface);
         let open = async move { library::open(&path, &known, interface, Arc::new(services)) };
         let library = guard.on_lane(limit, Box::pin(open)).await.map_err(|cut| {
@@ -204,12 +199,19 @@ pub(crate) fn init_failed(metadata: &PluginMetadata, fault: &Fault) -> Refusal {
         return schema::refuse(id, std::slice::from_ref(&status.message));
     }
     let remedy = match fault {
-        Fault::Status(_) => format!("correct what it complains about (often `plugins.{id}.config`), then restart"),
+        Fault::Status(_) => {
+            format!("correct what it complains about (often `plugins.{id}.config`), then restart")
+        }
         Fault::Timeout(_) => "look at its log; raise `deadlines.init` if it only is slow".to_owned(),
         Fault::Crashed { .. } | Fault::Panicked(_) | Fault::Quarantined(_) => {
-            format!("report this to the maker of plugin {id} {}, or go back to its last version", metadata.version)
+            format!(
+                "report this to the maker of plugin {id} {}, or go back to its last version",
+                metadata.version
+            )
         }
-        Fault::Incompatible(_) => "rebuild the plugin with the plugin-api of this host's major version".to_owned(),
+        Fault::Incompatible(_) => {
+            "rebuild the plugin with the plugin-api of this host's major version".to_owned()
+        }
     };
     Refusal::new(RefusalKind::InitFailed, fault.to_string(), format!("plugin {id} to start"), remedy)
 }

@@ -85,7 +85,9 @@ impl Transport for InProcess {
         if lost < self.max_lost {
             return Condition::Serving;
         }
-        Condition::Quarantined(format!("{lost} threads of the host hang in it; they come back when it lets go"))
+        Condition::Quarantined(format!(
+            "{lost} threads of the host hang in it; they come back when it lets go"
+        ))
     }
 }
 

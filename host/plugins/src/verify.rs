@@ -80,7 +80,8 @@ async fn run(
     let copy = report.note("a private copy can be made", copy)?;
     let limit = config.deadlines.init.get();
     let room = Room::new(config, Arc::new(NoServices));
-    let process = report.note("a plugin process can be described", room.process(&copy, &metadata, &plugin))?;
+    let process =
+        report.note("a plugin process can be described", room.process(&copy, &metadata, &plugin))?;
     let started = process.declared().await;
     report.note("it starts in a process of its own", started)?;
     let mut caller = Caller { process: &process, limit };

@@ -71,39 +71,39 @@ async fn endless_wait_is_cut_at_its_deadline() {
 #[test]
 fn blocking_plugin_is_cut_then_quarantined() {
     run(async {
-    let mut world = hostile();
-    world.config.deadlines.handle = config::Duration::from_millis(100);
-    world.config.limits.lost_threads = 2;
-    let host = world.load().await;
-    let plugin = host.resolve("hostile").unwrap();
-    let start = Instant::now();
-    assert!(matches!(plugin.handle(trick("block")).await, Err(Fault::Timeout(_))));
-    assert!(start.elapsed() < Duration::from_secs(5));
-    // One thread is lost; the plugin still serves, and the host's workers are alive.
-    assert_eq!(phase(&plugin.handle(trick("")).await.unwrap()), Phase::Succeeded);
-    assert!(matches!(plugin.handle(trick("block")).await, Err(Fault::Timeout(_))));
-    assert!(matches!(plugin.handle(trick("")).await, Err(Fault::Quarantined(_))));
-    assert_eq!(kind(&host, "one.so"), RefusalKind::Unstable);
+        let mut world = hostile();
+        world.config.deadlines.handle = config::Duration::from_millis(100);
+        world.config.limits.lost_threads = 2;
+        let host = world.load().await;
+        let plugin = host.resolve("hostile").unwrap();
+        let start = Instant::now();
+        assert!(matches!(plugin.handle(trick("block")).await, Err(Fault::Timeout(_))));
+        assert!(start.elapsed() < Duration::from_secs(5));
+        // One thread is lost; the plugin still serves, and the host's workers are alive.
+        assert_eq!(phase(&plugin.handle(trick("")).await.unwrap()), Phase::Succeeded);
+        assert!(matches!(plugin.handle(trick("block")).await, Err(Fault::Timeout(_))));
+        assert!(matches!(plugin.handle(trick("")).await, Err(Fault::Quarantined(_))));
+        assert_eq!(kind(&host, "one.so"), RefusalKind::Unstable);
     });
 }
 
 #[test]
 fn concurrent_hangs_leave_the_host_alive() {
     run(async {
-    let mut world = hostile();
-    world.config.deadlines.handle = config::Duration::from_millis(200);
-    world.config.limits.lost_threads = 99;
-    let host = world.load().await;
-    let plugin = host.resolve("hostile").unwrap();
-    let hung: Vec<_> = (0..6)
-        .map(|_| {
-            let plugin = plugin.clone();
-            tokio::spawn(async move { plugin.handle(trick("block")).await })
-        })
-        .collect();
-    for hung in hung {
-        assert!(matches!(hung.await.unwrap(), Err(Fault::Timeout(_))));
-    }
+        let mut world = hostile();
+        world.config.deadlines.handle = config::Duration::from_millis(200);
+        world.config.limits.lost_threads = 99;
+        let host = world.load().await;
+        let plugin = host.resolve("hostile").unwrap();
+        let hung: Vec<_> = (0..6)
+            .map(|_| {
+                let plugin = plugin.clone();
+                tokio::spawn(async move { plugin.handle(trick("block")).await })
+            })
+            .collect();
+        for hung in hung {
+            assert!(matches!(hung.await.unwrap(), Err(Fault::Timeout(_))));
+        }
     });
 }
 
@@ -164,4 +164,19 @@ async fn single_threaded_host_survives_a_block() {
     let plugin = host.resolve("hostile").unwrap();
     assert!(matches!(plugin.handle(trick("block")).await, Err(Fault::Timeout(_))));
     assert_eq!(phase(&plugin.handle(trick("")).await.unwrap()), Phase::Succeeded);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_calls_at_a_time() {
+    for interface in [Interface::AbiStable, Interface::C] {
+        let mut world = hostile();
+        world.plugin("hostile").interface = Some(interface);
+        let host = world.load().await;
+        let plugin = host.resolve("hostile").unwrap();
+        let calls = (0..1000).map(|n| plugin.handle(trick(if n % 2 == 0 { "log" } else { "host-call" })));
+        for answer in futures::future::join_all(calls).await {
+            let answer = answer.unwrap();
+            assert!(matches!(phase(&answer), Phase::Succeeded | Phase::Running), "{answer:?}");
+        }
+    }
 }

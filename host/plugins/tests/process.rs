@@ -169,15 +169,11 @@ async fn megabytes_cross_the_socket() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_calls_at_a_time() {
-    let mut world = hostile();
-    world.config.deadlines.handle = config::Duration::from_secs(5);
-    let host = world.load().await;
+    let host = hostile().load().await;
     let plugin = host.resolve("hostile").unwrap();
     let calls = (0..1000).map(|n| plugin.handle(trick(if n % 2 == 0 { "log" } else { "host-call" })));
-    let t = Instant::now();
-    let answers = futures::future::join_all(calls).await;
-    let bad: Vec<_> = answers.iter().enumerate().filter(|(_, a)| a.is_err()).map(|(n, _)| n).collect();
-    eprintln!("{:?} bad {} {:?} {:?}", t.elapsed(), bad.len(), &bad[..bad.len().min(30)], bad.last());
-    eprintln!("again {:?}", plugin.handle(trick("host-call")).await.map(|r| reason(&r).to_owned()));
-    eprintln!("again {:?}", plugin.handle(trick("")).await.map(|r| reason(&r).to_owned()));
+    for answer in futures::future::join_all(calls).await {
+        let answer = answer.unwrap();
+        assert!(matches!(phase(&answer), Phase::Succeeded | Phase::Running), "{answer:?}");
+    }
 }

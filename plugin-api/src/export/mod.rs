@@ -4,7 +4,7 @@ mod module;
 mod table;
 mod task;
 
-pub use abi_stable::library::{CheckTypeLayout, LibHeader, RootModuleResult, __call_root_module_loader};
+pub use abi_stable::library::{__call_root_module_loader, CheckTypeLayout, LibHeader, RootModuleResult};
 pub use plugin_abi::{FLAG_PANIC_ABORT, PluginModuleV1_Ref, c};
 
 pub use crate::metadata::{Part, RUSTC, SDK, TARGET, length, render};

@@ -75,4 +75,3 @@ impl HostChannel for Channel {
         })
     }
 }
-

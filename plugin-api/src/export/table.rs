@@ -118,7 +118,9 @@ impl Completion {
     fn finish(self, reply: Result<Vec<u8>, Vec<u8>>) {
         let (status, out) = match reply {
             Ok(response) => (0, response),
-            Err(status) => (crate::wire::Status::decode(status.as_slice()).map_or(13, |status| status.code), status),
+            Err(status) => {
+                (crate::wire::Status::decode(status.as_slice()).map_or(13, |status| status.code), status)
+            }
         };
         // SAFETY: called once, since this takes `self`.
         unsafe { (self.done)(self.token, status, c::Buf::from_vec(out)) };

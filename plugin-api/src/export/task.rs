@@ -85,7 +85,8 @@ impl Task {
             match self.state.compare_exchange(IDLE, POLLING, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(POLLING) => {
-                    let told = self.state.compare_exchange(POLLING, NOTIFIED, Ordering::AcqRel, Ordering::Acquire);
+                    let told =
+                        self.state.compare_exchange(POLLING, NOTIFIED, Ordering::AcqRel, Ordering::Acquire);
                     if told.is_ok() {
                         return false;
                     }
@@ -99,7 +100,8 @@ impl Task {
         let mut work = lock(&self.work);
         let (future, _) = work.as_mut()?;
         let reply = if self.cancelled.load(Ordering::Acquire) {
-            let error = PluginError::system("Cancelled", "the host no longer waits").with_status(code::CANCELLED);
+            let error =
+                PluginError::system("Cancelled", "the host no longer waits").with_status(code::CANCELLED);
             Err(error.to_status().encode_to_vec())
         } else {
             match future.as_mut().poll(&mut Context::from_waker(waker)) {

@@ -90,7 +90,8 @@ fn create_waits_for_its_token() {
     granted.tokens =
         vec![TokenStatus { resource_namespace: "pool".into(), granted: true, ..Default::default() }];
     assert_eq!(phase_of(&handle(granted)), Phase::Queued);
-    let finalize = FinalizeRequest { context: request(&env, None).context, state: waiting.state, ..Default::default() };
+    let finalize =
+        FinalizeRequest { context: request(&env, None).context, state: waiting.state, ..Default::default() };
     let response = block_on(plugin().finalize(finalize)).unwrap();
     assert_eq!(response.actions, [response::release_token("pool", "n0-0")]);
 }

@@ -87,7 +87,10 @@ fn first_round_asks_for_upload_then_apply() {
     assert_eq!(upload, &response::upload_task_template());
     let Some(wire::action::Action::Apply(apply)) = &apply.action else { panic!("{apply:?}") };
     let object = Object::from_slice(&apply.json).unwrap();
-    assert_eq!((object.name(), object.namespace(), object.text("/metadata/labels/team")), ("n0-0", "ns", "a"));
+    assert_eq!(
+        (object.name(), object.namespace(), object.text("/metadata/labels/team")),
+        ("n0-0", "ns", "a")
+    );
 }
 
 #[test]

@@ -10,18 +10,15 @@ use crate::error::code;
 use crate::plugin::TaskPlugin;
 use crate::shim::{Dispatch, Inline, Shim};
 use crate::wire::{
-    AbortRequest, FinalizeRequest, HandleRequest, InitRequest, MigrateStateRequest, PingRequest, PluginMethod, PluginState,
-    Status, ValidateConfigRequest,
+    AbortRequest, FinalizeRequest, HandleRequest, InitRequest, MigrateStateRequest, PingRequest,
+    PluginMethod, PluginState, Status, ValidateConfigRequest,
 };
 
 /// A way to call a plugin: in this test, in process, or in another one.
 pub trait Transport: Send {
     /// Calls a method by number.
-    fn call(
-        &mut self,
-        method: u32,
-        request: Vec<u8>,
-    ) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
+    fn call(&mut self, method: u32, request: Vec<u8>)
+    -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
 }
 
 /// Calls a plugin of this same program, without any library.
@@ -112,14 +109,16 @@ impl<T: Transport> Suite<'_, T> {
         let is_unimplemented = unknown.as_ref().is_err_and(|status| status.code == code::UNIMPLEMENTED);
         self.expect("an unknown method is UNIMPLEMENTED (12)", is_unimplemented, &unknown);
         let validate = ValidateConfigRequest { config_json: sample.config_json.clone() };
-        self.twice("the same config gets the same diagnostics", PluginMethod::ValidateConfig, &validate).await;
+        self.twice("the same config gets the same diagnostics", PluginMethod::ValidateConfig, &validate)
+            .await;
         let init = InitRequest { config_json: sample.config_json.clone(), ..InitRequest::default() };
         self.twice("a second init gives the same answer", PluginMethod::Init, &init).await;
     }
 
     async fn verbs(&mut self, sample: &Sample) {
         let context = sample.start.context.clone();
-        let abort = AbortRequest { context: context.clone(), reason: "test".into(), ..AbortRequest::default() };
+        let abort =
+            AbortRequest { context: context.clone(), reason: "test".into(), ..AbortRequest::default() };
         self.twice("abort before handle works, twice", PluginMethod::Abort, &abort).await;
         self.twice("handle gives the same answer twice", PluginMethod::Handle, &sample.start).await;
         let state = match self.call(PluginMethod::Handle, &sample.start).await {

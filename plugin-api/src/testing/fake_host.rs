@@ -58,7 +58,10 @@ impl FakeHost {
     }
 
     /// Answers HTTP requests.
-    pub fn set_http(&self, answer: impl Fn(&wire::HttpRequest) -> wire::HttpResponse + Send + Sync + 'static) {
+    pub fn set_http(
+        &self,
+        answer: impl Fn(&wire::HttpRequest) -> wire::HttpResponse + Send + Sync + 'static,
+    ) {
         self.world().http = Some(Arc::new(answer));
     }
 

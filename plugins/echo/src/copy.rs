@@ -42,7 +42,10 @@ pub fn pairs(interface: &TypedInterface) -> Result<Vec<Pair>, PluginError> {
 pub fn outputs(pairs: &[Pair], inputs: &LiteralMap) -> Result<LiteralMap, PluginError> {
     let mut outputs = LiteralMap::default();
     for pair in pairs {
-        let literal = inputs.literals.get(&pair.input).ok_or_else(|| bad(format!("input {} is missing", pair.input)))?;
+        let literal = inputs
+            .literals
+            .get(&pair.input)
+            .ok_or_else(|| bad(format!("input {} is missing", pair.input)))?;
         outputs.literals.insert(pair.output.clone(), literal.clone());
     }
     Ok(outputs)
@@ -50,8 +53,11 @@ pub fn outputs(pairs: &[Pair], inputs: &LiteralMap) -> Result<LiteralMap, Plugin
 
 /// The variables by name, `o2` before `o10`.
 fn variables(map: Option<&plugin_api::flyteidl::core::VariableMap>) -> Vec<(&str, &Variable)> {
-    let mut variables: Vec<(&str, &Variable)> =
-        map.into_iter().flat_map(|map| &map.variables).map(|(name, variable)| (name.as_str(), variable)).collect();
+    let mut variables: Vec<(&str, &Variable)> = map
+        .into_iter()
+        .flat_map(|map| &map.variables)
+        .map(|(name, variable)| (name.as_str(), variable))
+        .collect();
     variables.sort_by_key(|(name, _)| (name.len(), *name));
     variables
 }
@@ -79,7 +85,10 @@ mod tests {
         Some(VariableMap { variables })
     }
 
-    fn paired(inputs: &[(&str, SimpleType)], outputs: &[(&str, SimpleType)]) -> Result<Vec<String>, PluginError> {
+    fn paired(
+        inputs: &[(&str, SimpleType)],
+        outputs: &[(&str, SimpleType)],
+    ) -> Result<Vec<String>, PluginError> {
         let interface = TypedInterface { inputs: map(inputs), outputs: map(outputs) };
         let pairs = pairs(&interface)?;
         Ok(pairs.into_iter().map(|pair| format!("{}<-{}", pair.output, pair.input)).collect())

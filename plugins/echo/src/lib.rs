@@ -90,11 +90,16 @@ impl Echo {
         let own = own.map(|value| plugin_api::json::number(value).filter(|ms| *ms >= 0.0));
         match own {
             None => Ok(Duration::from_millis(self.config.sleep_ms)),
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; tested above")]
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "saturates; tested above"
+            )]
             Some(Some(ms)) => Ok(Duration::from_millis(ms as u64)),
-            Some(None) => {
-                Err(PluginError::user("BadTaskSpecification", "custom.sleep-ms must be a number of milliseconds"))
-            }
+            Some(None) => Err(PluginError::user(
+                "BadTaskSpecification",
+                "custom.sleep-ms must be a number of milliseconds",
+            )),
         }
     }
 }
@@ -106,4 +111,3 @@ fn read_state(state: &PluginState) -> Result<i64, PluginError> {
     };
     Ok(i64::from_le_bytes(bytes))
 }
-

@@ -2,8 +2,8 @@
 
 use futures::executor::block_on;
 use plugin_api::flyteidl::core::{
-    Literal, LiteralMap, LiteralType, Primitive, Scalar, SimpleType, TaskTemplate, TypedInterface, Variable, VariableMap,
-    literal, literal_type, primitive, scalar,
+    Literal, LiteralMap, LiteralType, Primitive, Scalar, SimpleType, TaskTemplate, TypedInterface, Variable,
+    VariableMap, literal, literal_type, primitive, scalar,
 };
 use plugin_api::testing::{Direct, FakeHost, Sample, conformance};
 use plugin_api::wire::{HandleRequest, HandleResponse, Outputs, TaskExecutionContext, outputs};

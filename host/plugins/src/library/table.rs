@@ -50,7 +50,9 @@ impl Table {
         let mut instance = std::ptr::null_mut();
         let mut error = c::Buf::empty();
         // SAFETY: the table was checked; both places outlive the call; the host table lives for ever.
-        let code = unsafe { (table.create)(host_table(upstream), c::Slice::of(&[]), &raw mut instance, &raw mut error) };
+        let code = unsafe {
+            (table.create)(host_table(upstream), c::Slice::of(&[]), &raw mut instance, &raw mut error)
+        };
         if code != 0 {
             // SAFETY: the plugin filled the buffer, or left it empty.
             let status = Status::decode(unsafe { error.into_vec() }.as_slice()).unwrap_or_default();
@@ -64,7 +66,8 @@ impl Table {
 fn find(path: &Path) -> Result<&'static c::Plugin, Refusal> {
     use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
     // SAFETY: the library is open already; this only counts one more handle.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| failed(format!("{error:?}")))?;
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
+        .map_err(|error| failed(format!("{error:?}")))?;
     // SAFETY: only the address is taken here.
     let symbol = unsafe { library.get::<*const c::Plugin>(c::SYMBOL.as_bytes()) };
     let address = symbol.map(|symbol| symbol.into_raw().cast::<c::Plugin>());
@@ -92,7 +95,9 @@ impl Library for Table {
         let (token, answer) = PENDING.add();
         let mut pending = Pending { table, instance, token, ended: false };
         // SAFETY: the table was checked; the request is borrowed for this call; the token is a number.
-        unsafe { (table.call)(instance.0, method, token, c::Slice::of(&request), token as *mut c_void, done) };
+        unsafe {
+            (table.call)(instance.0, method, token, c::Slice::of(&request), token as *mut c_void, done)
+        };
         Box::pin(async move {
             let reply = answer.await;
             pending.end();
@@ -193,7 +198,13 @@ unsafe extern "C" fn emit(ctx: *mut c_void, kind: u32, payload: c::Slice) {
     upstream.emit(kind, payload);
 }
 
-unsafe extern "C" fn call(ctx: *mut c_void, method: u32, request: c::Slice, token: *mut c_void, done: c::Done) {
+unsafe extern "C" fn call(
+    ctx: *mut c_void,
+    method: u32,
+    request: c::Slice,
+    token: *mut c_void,
+    done: c::Done,
+) {
     // SAFETY: the plugin passes the context of its host table and lends the request.
     let (upstream, request) = unsafe { (upstream(ctx), request.as_bytes().to_vec()) };
     let answer = upstream.call(method, request);

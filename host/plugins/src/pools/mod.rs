@@ -89,7 +89,9 @@ pub enum PoolError {
     #[error("there is no resource pool `{0}`; a plugin declares its pools when it starts")]
     UnknownPool(String),
     /// Two plugins declare the pool differently.
-    #[error("resource pool `{name}` of plugin {plugin} is already declared by plugin {owner} with other numbers")]
+    #[error(
+        "resource pool `{name}` of plugin {plugin} is already declared by plugin {owner} with other numbers"
+    )]
     Conflict {
         /// Name of the pool.
         name: String,

@@ -84,7 +84,8 @@ impl Connection {
             upstream: Arc::clone(&plan.upstream),
         });
         let mut tasks = JoinSet::new();
-        let output = [started.child.stdout.take().map(Output::Out), started.child.stderr.take().map(Output::Err)];
+        let output =
+            [started.child.stdout.take().map(Output::Out), started.child.stderr.take().map(Output::Err)];
         for output in output.into_iter().flatten() {
             let upstream = Arc::clone(&plan.upstream);
             tasks.spawn_on(async move { output.log(&*upstream).await }, &plan.runtime);
@@ -142,13 +143,13 @@ impl Connection {
         // Ends by itself after the grace; it must outlive the caller, who may be gone by then.
         tokio::spawn(async move {
             if timeout(grace, &mut call.answer).await.is_err() {
-                shared.kill();
+                shared.kill("a call hung in it past its deadline, so it was killed");
             }
         });
     }
 
     pub(super) fn kill(&self) {
-        self.shared.kill();
+        self.shared.kill("the host ended it");
     }
 
     /// Waits for an answer of the process itself; no code of the plugin is needed for it.
@@ -166,7 +167,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.shared.kill();
+        self.kill();
     }
 }
 
@@ -238,10 +239,13 @@ impl Shared {
         }
     }
 
-    fn kill(&self) {
-        if self.end.get().is_none() {
+    /// Ends the process. Its calls fail at once, and nobody starts another one on it.
+    fn kill(&self, reason: &str) {
+        let end = End { signal: Some(Signal::SIGKILL as i32), reason: reason.to_owned() };
+        if self.end.set(end).is_ok() {
             // The process leads its own session, so this also ends what the plugin started.
             let _ = killpg(self.group, Signal::SIGKILL);
+            self.lock().take();
         }
     }
 
@@ -284,7 +288,9 @@ impl Drop for Call {
 pub(crate) fn reply_frame(id: u64, reply: Reply) -> Frame {
     let (status, body) = match reply {
         Ok(body) => (0, body),
-        Err(body) => (Status::decode(body.as_slice()).map_or(code::INTERNAL, |status| status.code.max(1)), body),
+        Err(body) => {
+            (Status::decode(body.as_slice()).map_or(code::INTERNAL, |status| status.code.max(1)), body)
+        }
     };
     Frame { id, kind: FrameKind::Reply.into(), status, body, ..Frame::default() }
 }

@@ -95,7 +95,8 @@ impl Process {
     /// Starts and initialises a process; one that fails here counts as a crash, one that says no does not.
     async fn start(&self) -> Result<Connection, Fault> {
         let started = Connection::open(&self.plan).await;
-        let connection = started.inspect_err(|fault| self.breaker.crashed(&fault.to_string(), Instant::now()))?;
+        let connection =
+            started.inspect_err(|fault| self.breaker.crashed(&fault.to_string(), Instant::now()))?;
         let initialised = self.initialise(&connection).await;
         if matches!(initialised, Err(Fault::Timeout(_) | Fault::Crashed { .. } | Fault::Panicked(_))) {
             connection.kill();

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use plugins::{Config, Host, HostServices, Isolation, PluginConfig, PluginState, RefusalKind};
 use prost::Message;
 use proto::pinion::plugin::v1::{
-    BlobGetRequest, BlobGetResponse, HandleRequest, HandleResponse, HostMethod, Phase, Status, TaskExecutionContext,
+    BlobGetRequest, BlobGetResponse, HandleRequest, HandleResponse, HostMethod, Phase, Status,
+    TaskExecutionContext,
 };
 
 /// A built library of this workspace, beside the test executable.

@@ -25,11 +25,13 @@ import socket
 import struct
 import sys
 import sysconfig
+import tarfile
 import tempfile
 import threading
 import time
 import types
 import weakref
+import zlib
 
 CHANNEL = 3
 PR_SET_CHILD_SUBREAPER = 36
@@ -38,6 +40,9 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 # The commands whose scripts are known, and what they import.
 ENTRYPOINTS = ("pyflyte-execute", "pyflyte-fast-execute", "pyflyte-map-execute")
 BASE_MODULES = ("flytekit.bin.entrypoint", "flytekit.core.array_node_map_task", "s3fs")
+
+# A larger one is unpacked faster by a program.
+LARGEST_ARCHIVE = 16 << 20
 
 # Threads that libraries start on import and that survive a fork by their own means.
 HARMLESS_THREADS = ("jemalloc_bg_thd",)
@@ -76,12 +81,15 @@ class EnvironmentReads:
         self.names = set()
 
     def __enter__(self):
-        names, plain, copies = self.names, type(os.environ), []
+        names, plain, copied = self.names, type(os.environ), []
 
         class Noted(plain):
             def __getitem__(self, key):
-                # Whoever copies all of them is not interested in any.
-                if not copies:
+                # Whoever copies all of them, in their order, is not interested in any.
+                if copied and copied[-1] == key:
+                    copied.pop()
+                else:
+                    copied.clear()
                     names.add(key)
                 return plain.__getitem__(self, key)
 
@@ -90,11 +98,9 @@ class EnvironmentReads:
                 return plain.__contains__(self, key)
 
             def __iter__(self):
-                copies.append(True)
-                try:
-                    yield from plain.__iter__(self)
-                finally:
-                    copies.pop()
+                keys = list(plain.__iter__(self))
+                copied[:] = reversed(keys)
+                return iter(keys)
 
         self.plain = plain
         os.environ.__class__ = Noted
@@ -209,7 +215,13 @@ def foreign_modules(directories):
 # ---- what a fresh interpreter would have done ----
 
 
-def renew_flytekit():
+def modules_with_provider():
+    """Modules that hold the object which flytekit makes on import for access to files."""
+    flytekit = [module for name, module in list(sys.modules.items()) if name.startswith("flytekit.")]
+    return [module for module in flytekit if hasattr(module, "default_local_file_access_provider")]
+
+
+def renew_flytekit(holders):
     """Does again what flytekit does on import with the environment it finds."""
     from flytekit import loggers
     from flytekit.configuration import DataConfig
@@ -229,9 +241,8 @@ def renew_flytekit():
         raw_output_prefix=os.path.join(directory, "raw"),
         data_config=DataConfig.auto(),
     )
-    for name, module in list(sys.modules.items()):
-        if name.startswith("flytekit.") and hasattr(module, "default_local_file_access_provider"):
-            module.default_local_file_access_provider = provider
+    for module in holders:
+        module.default_local_file_access_provider = provider
     FlyteContextManager.initialize()
 
 
@@ -369,6 +380,68 @@ def exit_code(code):
     return 1
 
 
+class Tar:
+    """Stands in for the module `subprocess` where flytekit runs `tar`: two processes cost more than the whole fork.
+
+    Only what every tar would unpack alike is unpacked here, anything else is left to the real one.
+    """
+
+    def __init__(self, subprocess):
+        self.subprocess = subprocess
+
+    def __getattr__(self, name):
+        return getattr(self.subprocess, name)
+
+    def run(self, command, **options):
+        if len(command) == 5 and command[:2] == ["tar", "-xvf"] and command[3] == "-C":
+            try:
+                if unpack(command[2], command[4]):
+                    return self.subprocess.CompletedProcess(command, 0, b"", b"")
+            except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error):
+                pass
+        return self.subprocess.run(command, **options)
+
+
+def unpack(archive, directory):
+    """Unpacks an archive of plain files and directories. False, with nothing done, for any other."""
+    if os.path.getsize(archive) > LARGEST_ARCHIVE:
+        return False
+    with tarfile.open(archive, "r:*") as tar:
+        members = tar.getmembers()
+        root = os.geteuid() == 0
+        for member in members:
+            parts = member.name.split("/")
+            plain = (member.isreg() or member.isdir()) and not member.issparse() and ".." not in parts
+            # As root, tar gives files to the owner that the archive names.
+            own = not root or (member.uid, member.gid, member.uname or "root", member.gname or "root") == (0, 0, "root", "root")
+            if not plain or not own or member.name.startswith("/") or member.mode & 0o7000:
+                return False
+        mask = 0
+        if not root:
+            mask = os.umask(0)
+            os.umask(mask)
+        later = []
+        for member in members:
+            path = os.path.join(directory, member.name)
+            if member.isdir():
+                os.makedirs(path, exist_ok=True)
+                later.append((path, member))
+                continue
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "xb") as file:
+                shutil.copyfileobj(tar.extractfile(member), file)
+            os.chmod(path, member.mode & ~mask)
+            os.utime(path, (time.time(), member.mtime))
+        # Directories last: they may not be writable, and writing changes their times.
+        for path, member in reversed(later):
+            os.chmod(path, member.mode & ~mask)
+            os.utime(path, (time.time(), member.mtime))
+    return True
+
+
 # ---- the child ----
 
 
@@ -426,7 +499,7 @@ class Child:
 
             for protocol in ("s3", "s3a"):
                 fsspec.register_implementation(protocol, self.parent.s3_class, clobber=True)
-        renew_flytekit()
+        renew_flytekit(self.parent.holders)
 
     def stay_in_one_process(self):
         """Lets the command that unpacks code and starts another interpreter for it go on in this one."""
@@ -449,6 +522,8 @@ class Child:
             return self.interpreter.run(script)
 
         entrypoint._run_subprocess = run_subprocess
+        fast_registration = sys.modules["flytekit.tools.fast_registration"]
+        fast_registration.subprocess = Tar(fast_registration.subprocess)
 
     def tell_what_was_imported(self):
         """Notes the installed modules that this task imported and the parent had not."""
@@ -496,7 +571,8 @@ class Parent:
                     self.s3_class = embedded_s3.embed(self.s3["endpoint"], self.s3["bucket-dirs"], self.s3.get("temp-dir"))
                 preload(settings.get("preload", []), self.channel)
             with EnvironmentReads() as renewal:
-                renew_flytekit()
+                self.holders = modules_with_provider()
+                renew_flytekit(self.holders)
         self.generators = seeds.generators
         self.base_path = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
         if not survives_fork():
