@@ -16,7 +16,7 @@ fn a_server_is_ready_and_shows_what_it_does() {
         assert!(server.http(path).starts_with("HTTP/1.1 200"), "{path}: {}", server.http(path));
     }
     let ready = server.http("/readyz");
-    for part in ["api", "store", "plugins", "worker", "local-cluster"] {
+    for part in ["api", "store", "plugins", "worker.committer", "local-cluster"] {
         assert!(ready.contains(&format!("\"{part}\"")), "{ready}");
     }
     let banner = server.log();

@@ -48,16 +48,16 @@ pub fn run(keep: bool) -> Result<()> {
     say("the outputs, as any client reads them");
     tools::run(Command::new(&pinion).args(["get", "execution", &name, "--outputs"]))?;
 
+    let (pinion, venv) = (pinion.display(), venv_bin.display());
     println!();
-    println!("Data of this run:   {}", data.display());
+    println!("Everything this run left is in {}", data.display());
+    println!();
     println!("Try next:");
-    println!("  {} dev                                     start it by hand", pinion.display());
-    println!("  {} get executions                          what ran", pinion.display());
-    println!("  {} logs {name} n0                  what a task printed", pinion.display());
-    println!(
-        "  {}/pyflyte run --remote --wait tests/examples/wine.py training --test_share 0.5",
-        venv_bin.display()
-    );
+    println!("  export PATH={venv}:$PATH");
+    println!("  {pinion} dev --data-dir {}   # go on with this data", data.display());
+    println!("  {pinion} get executions                    # what ran");
+    println!("  {pinion} logs {name} n14     # what a task printed");
+    println!("  pyflyte run --remote --wait tests/examples/wine.py training --test_share 0.5");
     if keep {
         say("`pinion dev` goes on; Ctrl-C ends it");
         server.child.wait()?;
@@ -81,7 +81,7 @@ struct Server {
 impl Server {
     fn start(pinion: &Path, data: &Path, venv_bin: &Path) -> Result<Self> {
         let mut child = Command::new(pinion)
-            .args(["dev", "--data-dir"])
+            .args(["dev", "--set", "log.level=warn", "--data-dir"])
             .arg(data)
             .env("PATH", tools::path_with(venv_bin)?)
             .stdin(Stdio::null())

@@ -23,8 +23,8 @@ use worker::{Clock, Clusters, Deps, Loaded, NoSeam, Registry, StoreTokens, Syste
 use crate::settings::{self, Options, Settings};
 use crate::{banner, logs};
 
-/// A worker loop that has not turned for this long is wedged.
-const WORKER_DEADLINE: Duration = Duration::from_secs(60);
+/// The loops of the worker that say when they turn.
+const WORKER_LOOPS: [&str; 3] = ["worker.committer", "worker.lease", "worker.owner"];
 /// Time between two looks at plugins, metrics and old temporary files.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// How long task processes may take to end when the host stops.
@@ -92,7 +92,10 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
     let part = |name: &str, deadline| health.register(name, deadline);
     let (store_part, api_part) = (part("store", None), part("api", None));
     let (plugin_part, cluster_part) = (part("plugins", None), part("local-cluster", None));
-    let worker_part = part("worker", Some(WORKER_DEADLINE));
+    // A loop of the worker that is silent for two leases is wedged: it should turn three times in one.
+    let deadline = settings.worker.lease_ttl.get() * 2;
+    let loops = WORKER_LOOPS.map(|name| (name, part(name, Some(deadline))));
+    loops.iter().for_each(|(_, part)| part.beat());
 
     let store = Store::open(&settings.store).await.context("cannot open the database")?;
     let projects: Vec<&str> = settings.server.projects.iter().map(String::as_str).collect();
@@ -126,8 +129,6 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
         settings.api.clone(),
         api::Deps { store: store.clone(), blob: blob.clone(), launcher, version },
     );
-    let heartbeat = worker_part.clone();
-    heartbeat.beat();
     let worker = Worker::new(
         settings.worker.clone(),
         Deps {
@@ -139,7 +140,12 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
             clusters,
             registry,
             clock,
-            heartbeat: Arc::new(move |_| heartbeat.beat()),
+            heartbeat: Arc::new(move |turned| {
+                for (name, part) in loops.iter().filter(|(name, _)| *name == turned) {
+                    tracing::trace!(name, "a loop of the worker turned");
+                    part.beat();
+                }
+            }),
             seam: Arc::new(NoSeam),
         },
     );

@@ -28,7 +28,7 @@ use crate::lanes::Lanes;
 use crate::link::{Receiver, Sender, link};
 use crate::process::{PROTOCOL, SOCKET_ARGUMENT};
 use crate::services::{Upstream, status};
-use crate::transport::{InProcess, Transport};
+use crate::transport::{InProcess, Reply, Transport};
 use crate::watchdog::Watchdog;
 use crate::{file, inspect, library};
 
@@ -228,7 +228,7 @@ struct Host {
     lanes: Lanes,
     level: AtomicI32,
     next_id: AtomicU64,
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Result<Vec<u8>, Vec<u8>>>>>,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
 }
 
 impl Host {

@@ -1,4 +1,5 @@
 //! Runs the conformance suite on whole libraries, and a plugin in C through its paces.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod world;
 

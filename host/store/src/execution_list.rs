@@ -188,11 +188,14 @@ impl Request<'_> {
         }
     }
 
+    /// The page first, and then its rows: what is skipped or searched is looked at in an index alone.
     fn plain(&self) -> Result<Sql> {
         let mut sql = Sql::new("select ");
-        sql.push_list("e.", READ.iter().copied()).push(" from execution e where ");
+        sql.push_list("e.", READ.iter().copied()).push(" from (select e.id from execution e where ");
         self.push_scope(&mut sql);
         LISTING.push(&mut sql, self.dialect, self.query)?;
+        sql.push(") page join execution e on e.id = page.id");
+        LISTING.push_order(&mut sql, self.dialect, self.query)?;
         Ok(sql)
     }
 

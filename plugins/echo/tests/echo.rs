@@ -1,4 +1,5 @@
 //! Runs echo tasks against a fake host.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use futures::executor::block_on;
 use plugin_api::flyteidl::core::{

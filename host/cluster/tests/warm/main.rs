@@ -73,7 +73,9 @@ fn pod(case: &Case, run: &str, out: &Path) -> Value {
 
 /// Runs all cases in a world, checks their exit codes and keeps their logs beside their outputs.
 async fn run_all(world: &mut World, cases: &[Case], root: &Path, run: &str) {
-    for case in cases {
+    // Those that end only when told to are for other tests.
+    let cases: Vec<&Case> = cases.iter().filter(|case| case.name != "stays").collect();
+    for case in &cases {
         let out = root.join(run).join(&case.name);
         std::fs::create_dir_all(&out).unwrap();
         world.cluster.apply(pod(case, run, &out)).await.unwrap();
@@ -107,6 +109,29 @@ fn words(log: &str) -> String {
     // Two streams in one file: their order depends on buffers being filled at the same moment.
     lines.sort_unstable();
     lines.join("\n")
+}
+
+/// A pod that stays until `<root>/pids.go` exists, and the ids of its task, of a runaway of that, and of its parent.
+async fn staying(world: &World, cases: &[Case], root: &Path, run: &str) -> [i32; 3] {
+    let case = cases.iter().find(|case| case.name == "stays").unwrap();
+    world.cluster.apply(pod(case, run, &root.join("out"))).await.unwrap();
+    pids(&root.join("pids")).await
+}
+
+async fn pids(path: &Path) -> [i32; 3] {
+    let wait = async {
+        while !path.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("the task runs");
+    let text = std::fs::read_to_string(path).unwrap();
+    let pids: Vec<i32> = text.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    pids.try_into().unwrap()
+}
+
+fn signal(pid: i32, signal: nix::sys::signal::Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
 }
 
 /// Asks a task how it was started.
@@ -169,5 +194,88 @@ async fn warm_and_cold_leave_the_same_behind() {
         if case.name == "chance" {
             assert_ne!(outputs("warm").unwrap(), outputs("more").unwrap(), "children share their chance");
         }
+    }
+}
+
+#[test]
+fn the_scripts_pass_their_own_tests() {
+    let Some(python) = python() else { return };
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/local/warm");
+    script(&python, "parent_test.py", &[scripts.to_str().unwrap()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_survive_their_parent_and_not_an_abort() {
+    let Some(python) = python() else { return };
+    let made = tempfile::tempdir().unwrap();
+    let cases = cases(&python, made.path());
+    let mut world = World::with(|config| with_python(config, &python)).await;
+    let [task, runaway, parent] = staying(&world, &cases, made.path(), "one").await;
+    signal(parent, nix::sys::signal::Signal::SIGKILL);
+    world::gone(parent).await;
+    assert_eq!(how(&mut world, &cases, "how-one").await, "warm plain", "another parent takes its place");
+    assert!(world::is_alive(task) && world::is_alive(runaway));
+    std::fs::write(made.path().join("pids.go"), "").unwrap();
+    assert_eq!(world.end("stays").await["status"]["phase"], "Succeeded");
+    world::gone(runaway).await;
+
+    for name in ["pids", "pids.go"] {
+        std::fs::remove_file(made.path().join(name)).unwrap();
+    }
+    let [task, runaway, parent] = staying(&world, &cases, made.path(), "two").await;
+    let reference = cluster::ObjectRef { namespace: "two".to_owned(), ..world::reference("stays") };
+    world.cluster.delete(&reference).await.unwrap();
+    let ended = world.end("stays").await;
+    assert_eq!(world::terminated(&ended)["exitCode"], 143);
+    world::gone(task).await;
+    world::gone(runaway).await;
+    assert!(world::is_alive(parent));
+    world.stop().await;
+    assert!(!world::is_alive(parent));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parents_serve_one_environment_each_and_leave_when_idle() {
+    let Some(python) = python() else { return };
+    let made = tempfile::tempdir().unwrap();
+    let mut cases = cases(&python, made.path());
+    let mut world = World::with(|config| {
+        with_python(config, &python);
+        config.warm.idle_retire = 1;
+        config.warm.max_parents = 1;
+    })
+    .await;
+    let [_, _, parent] = staying(&world, &cases, made.path(), "one").await;
+    let other = cases.iter_mut().find(|case| case.name == "how").unwrap();
+    other.env.insert("PYTHONHASHSEED".to_owned(), "0".to_owned());
+    assert_eq!(how(&mut world, &cases, "busy").await, "cold plain", "the only parent allowed serves somebody else");
+    std::fs::write(made.path().join("pids.go"), "").unwrap();
+    world.end("stays").await;
+    assert_eq!(how(&mut world, &cases, "idle").await, "warm plain", "an idle parent makes room");
+    world::gone(parent).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warm_tasks_do_not_outlive_a_killed_host() {
+    let Some(python) = python() else { return };
+    let made = tempfile::tempdir().unwrap();
+    let cases = cases(&python, made.path());
+    let case = cases.iter().find(|case| case.name == "stays").unwrap();
+    let path = format!("{}:{}", python.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let mut host = Command::new(env!("CARGO_BIN_EXE_cluster-test-supervisor"))
+        .args(["host".as_ref(), made.path().join("local").as_os_str()])
+        .env("PATH", path)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let pod = pod(case, "n", &made.path().join("out"));
+    std::io::Write::write_all(host.stdin.as_mut().unwrap(), format!("{pod}\n\n").as_bytes()).unwrap();
+    let pids = pids(&made.path().join("pids")).await;
+    host.kill().unwrap();
+    host.wait().unwrap();
+    for pid in pids {
+        world::gone(pid).await;
     }
 }

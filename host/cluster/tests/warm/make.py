@@ -204,6 +204,19 @@ def how() -> bool:
 
 
 @task
+def stays(path: str) -> int:
+    import subprocess
+    import time
+
+    with open(path + ".new", "w") as out:
+        out.write(f"{os.getpid()} {subprocess.Popen(['setsid', 'sleep', '600']).pid} {os.getppid()}\\n")
+    os.rename(path + ".new", path)
+    while not os.path.exists(path + ".go"):
+        time.sleep(0.01)
+    return 1
+
+
+@task
 def mapped(n: int) -> str:
     return f"item {n}"
 
@@ -319,6 +332,7 @@ def main(root):
         cases.append({"name": name.replace("_", "-"), "args": args, "env": env, "code": code})
 
     case("how")
+    case("stays", values={"path": os.path.join(root, "pids")})
     case("nothing")
     case("plain", values={"a": 1, "b": "two"})
     case("plain_slow", "plain", values={"a": 1, "b": "two"}, fast=False)

@@ -135,7 +135,7 @@ impl View {
             print!("{tree}");
             return Ok(());
         }
-        for node in nodes {
+        for node in nodes.iter().filter(|node| is_shown(node)) {
             let (id, word) = describe(node);
             if self.printed.get(&id) != Some(&word) {
                 let name = self.names.as_ref().and_then(|names| names.get(&id)).map_or("", String::as_str);
@@ -145,6 +145,12 @@ impl View {
         }
         Ok(())
     }
+}
+
+/// Start and end nodes are of no interest to people.
+fn is_shown(node: &NodeExecution) -> bool {
+    let id = node.id.as_ref().map(|id| id.node_id.as_str()).unwrap_or_default();
+    !id.ends_with("start-node") && !id.ends_with("end-node")
 }
 
 fn describe(node: &NodeExecution) -> (String, String) {
@@ -168,13 +174,7 @@ fn tree(
     let workflow = closure.workflow_id.as_ref().map(|id| id.name.clone()).unwrap_or_default();
     let project = execution.id.as_ref().map(|id| format!("{}/{}", id.project, id.domain)).unwrap_or_default();
     let mut out = format!("{} {name}  {workflow}  {project}  {}  {took}\n", phase::symbol(&word), phase::paint(&word));
-    let shown: Vec<&NodeExecution> = nodes
-        .iter()
-        .filter(|node| {
-            let id = node.id.as_ref().map(|id| id.node_id.as_str()).unwrap_or_default();
-            !id.ends_with("start-node") && !id.ends_with("end-node")
-        })
-        .collect();
+    let shown: Vec<&NodeExecution> = nodes.iter().filter(|node| is_shown(node)).collect();
     for (i, node) in shown.iter().enumerate() {
         let (id, word) = describe(node);
         let closure = node.closure.clone().unwrap_or_default();

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
+use std::process::Child;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -13,18 +12,16 @@ use nix::unistd::Pid;
 use plugin_api::code;
 use prost::Message;
 use proto::pinion::plugin::v1::{Frame, FrameKind, Hello, LogLevel, Status, Welcome};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
+use super::end::{End, reap};
+use super::output::Output;
 use super::{PROTOCOL, Plan, spawn};
 use crate::fault::Fault;
 use crate::link::{Receiver, Sender, link};
 use crate::services::Upstream;
-
-/// How long a process that closed its socket may take to end by itself.
-const END_GRACE: Duration = Duration::from_millis(500);
 
 type Reply = Result<Vec<u8>, Vec<u8>>;
 
@@ -44,25 +41,6 @@ struct Shared {
     waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Reply>>>>,
     end: OnceLock<End>,
     upstream: Arc<dyn Upstream>,
-}
-
-/// How a process ended.
-#[derive(Debug, Clone)]
-pub(super) struct End {
-    signal: Option<i32>,
-    reason: String,
-}
-
-impl std::fmt::Display for End {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.reason)
-    }
-}
-
-impl From<End> for Fault {
-    fn from(end: End) -> Self {
-        Self::Crashed { signal: end.signal, reason: end.reason }
-    }
 }
 
 impl Connection {
@@ -314,87 +292,10 @@ fn check_hello(frame: &Frame, plan: &Plan) -> Result<(), String> {
     Ok(())
 }
 
-/// Waits for the end of a process that closed its socket, and ends it if need be.
-async fn reap(mut child: Child, group: Pid) -> End {
-    let step = Duration::from_millis(5);
-    let mut left = END_GRACE;
-    loop {
-        match child.try_wait() {
-            Ok(Some(ended)) => {
-                // What the plugin started must not outlive it.
-                let _ = killpg(group, Signal::SIGKILL);
-                return end_of(ended);
-            }
-            Err(error) => return End { signal: None, reason: error.to_string() },
-            Ok(None) if left.is_zero() => {
-                let _ = killpg(group, Signal::SIGKILL);
-            }
-            Ok(None) => left = left.saturating_sub(step),
-        }
-        sleep(step).await;
-    }
-}
-
-fn end_of(status: ExitStatus) -> End {
-    let signal = status.signal();
-    let reason = match (signal, status.code()) {
-        (Some(signal), _) => {
-            let name = Signal::try_from(signal).map_or("unknown", Signal::as_str);
-            format!("killed by signal {signal} ({name})")
-        }
-        (None, Some(code)) => format!("exited with code {code}"),
-        (None, None) => "ended".into(),
-    };
-    End { signal, reason }
-}
-
 /// The most verbose level that is wanted.
 fn level_of(upstream: &dyn Upstream) -> LogLevel {
     [LogLevel::Trace, LogLevel::Debug, LogLevel::Info, LogLevel::Warn, LogLevel::Error]
         .into_iter()
         .find(|level| upstream.enabled(*level as u32))
         .unwrap_or(LogLevel::Unspecified)
-}
-
-/// What a plugin process prints, which only careless plugins do.
-enum Output {
-    Out(std::process::ChildStdout),
-    Err(std::process::ChildStderr),
-}
-
-impl Output {
-    async fn log(self, upstream: &dyn Upstream) {
-        match self {
-            Self::Out(out) => match tokio::process::ChildStdout::from_std(out) {
-                Ok(out) => log_lines(out, upstream).await,
-                Err(error) => tracing::warn!(%error, "cannot read the output of a plugin process"),
-            },
-            Self::Err(err) => match tokio::process::ChildStderr::from_std(err) {
-                Ok(err) => log_lines(err, upstream).await,
-                Err(error) => tracing::warn!(%error, "cannot read the output of a plugin process"),
-            },
-        }
-    }
-}
-
-async fn log_lines(output: impl AsyncRead + Unpin, upstream: &dyn Upstream) {
-    const LONGEST: usize = 8 << 10;
-    let mut output = BufReader::with_capacity(LONGEST, output);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let mut limited = tokio::io::AsyncReadExt::take(&mut output, LONGEST as u64);
-        match limited.read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {
-                let record = proto::pinion::plugin::v1::LogRecord {
-                    level: LogLevel::Info.into(),
-                    target: "output".into(),
-                    message: String::from_utf8_lossy(&line).trim_end().to_owned(),
-                    ..Default::default()
-                };
-                upstream.emit(1, &record.encode_to_vec());
-            }
-        }
-    }
 }

@@ -5,6 +5,8 @@
 //! that, a thread of it hangs in the plugin, and it is killed.
 
 mod connection;
+mod end;
+mod output;
 mod spawn;
 
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};

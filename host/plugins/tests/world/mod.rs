@@ -1,4 +1,5 @@
 //! Builds a host with the built test plugins, and the requests to call them with.
+#![allow(clippy::unwrap_used, reason = "a test")]
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::collections::BTreeMap;

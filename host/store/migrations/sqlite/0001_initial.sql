@@ -112,7 +112,8 @@ create table execution (
     spec blob not null
 );
 create unique index execution_name on execution (project, domain, name);
-create index execution_created on execution (project, domain, state, created_at);
+-- With the name, so that a search in names reads no rows.
+create index execution_created on execution (project, domain, state, created_at, id, name);
 create index execution_updated on execution (project, domain, state, updated_at);
 create index execution_started on execution (project, domain, state, started_at);
 create index execution_duration on execution (project, domain, state, duration);

@@ -19,7 +19,10 @@ fn filters(parts: &[(&str, FilterFunction, &[&str])]) -> ListQuery {
     ListQuery { filters: filters.collect(), ..ListQuery::default() }
 }
 
-async fn names(store: &Store, parts: &[(&str, FilterFunction, &[&str])]) -> String {
+/// Field, function, values.
+type Part = (&'static str, FilterFunction, &'static [&'static str]);
+
+async fn names(store: &Store, parts: &[Part]) -> String {
     let rows = store.execution_list("p", "d", &filters(parts)).await.unwrap();
     let mut names: Vec<&str> = rows.iter().map(|row| &*row.id.name).collect();
     names.sort_unstable();
@@ -62,7 +65,7 @@ async fn fill(store: &Store) {
 async fn values_are_read_by_the_kind_of_their_column() {
     on_each(|w| async move {
         fill(&w.store).await;
-        let cases: &[(&str, FilterFunction, &[&str], &str)] = &[
+        let cases: &[(&'static str, FilterFunction, &'static [&'static str], &str)] = &[
             ("phase", Eq, &["RUNNING"], "b"),
             ("phase", Eq, &["2"], "b"),
             ("phase", Ne, &["SUCCEEDED"], "a b d"),
@@ -115,7 +118,7 @@ async fn values_are_read_by_the_kind_of_their_column() {
 async fn joined_entities_filter_executions() {
     on_each(|w| async move {
         fill(&w.store).await;
-        let cases: &[(&[(&str, FilterFunction, &[&str])], &str)] = &[
+        let cases: &[(&[Part], &str)] = &[
             (&[("launch_plan.name", Eq, &["lp"])], "a b c"),
             (&[("launch_plan.name", Ne, &["lp"])], ""),
             (&[("launch_plan.version", Eq, &["v1"]), ("launch_plan.state", Eq, &["ACTIVE"])], "a b c"),

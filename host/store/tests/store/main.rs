@@ -1,5 +1,7 @@
 //! Checks the claims of the store on SQLite, and on Postgres where `PINION_TEST_POSTGRES_URL` names a server.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking; its helpers too")]
+
 mod claim;
 mod durability;
 mod execution;

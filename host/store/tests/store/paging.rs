@@ -95,7 +95,7 @@ fn value(field: &str, n: usize) -> (String, Cell) {
         "execution_tag.key" => text(["team", "env"][n % 4 / 3].to_owned()),
         "execution_tag.value" => text(["x", "y", "z"][n % 3].to_owned()),
         "duration" => (format!("{}s", n % 4), Cell::Int((n % 4) as i64 * 1_000_000)),
-        "phase" if n % 2 == 0 => (PHASES[n % 5].to_owned(), Cell::Int((n % 5) as i64)),
+        "phase" if n.is_multiple_of(2) => (PHASES[n % 5].to_owned(), Cell::Int((n % 5) as i64)),
         "phase" | "mode" => number((n % 5) as i64),
         "state" => number((n % 2) as i64),
         _ => {

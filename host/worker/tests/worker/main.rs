@@ -12,6 +12,5 @@ mod outputs;
 mod ownership;
 mod plugins;
 mod running;
-mod scale;
 mod services;
 mod world;

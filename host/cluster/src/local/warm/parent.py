@@ -506,8 +506,12 @@ class Child:
         from flytekit.bin import entrypoint
 
         start = entrypoint._run_subprocess
+        fast_registration = sys.modules["flytekit.tools.fast_registration"]
+        subprocess = fast_registration.subprocess
+        fast_registration.subprocess = Tar(subprocess)
 
         def run_subprocess(cmd, env=None):
+            fast_registration.subprocess = subprocess
             script = self.parent.scripts.get(cmd[0] if cmd else None)
             if script is None or env is None or shutil.which(cmd[0], path=env.get("PATH")) != script:
                 return start(cmd, env)
@@ -522,8 +526,6 @@ class Child:
             return self.interpreter.run(script)
 
         entrypoint._run_subprocess = run_subprocess
-        fast_registration = sys.modules["flytekit.tools.fast_registration"]
-        fast_registration.subprocess = Tar(fast_registration.subprocess)
 
     def tell_what_was_imported(self):
         """Notes the installed modules that this task imported and the parent had not."""
