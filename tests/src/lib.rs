@@ -76,7 +76,8 @@ pub fn finish(command: &mut Command, within: Duration) -> Output {
             let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
         }
     });
-    let output = child.wait_with_output().unwrap_or_else(|error| panic!("cannot wait for {command:?}: {error}"));
+    let output =
+        child.wait_with_output().unwrap_or_else(|error| panic!("cannot wait for {command:?}: {error}"));
     let _ = done.send(());
     let _ = guard.join();
     output

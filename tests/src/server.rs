@@ -40,12 +40,15 @@ impl Server {
     /// # Panics
     /// When it does not become ready; its log is printed.
     pub fn start(options: Options) -> Self {
-        let temp = options.data.is_none().then(|| tempfile::tempdir().expect("invariant: a temporary directory"));
-        let data = options.data.clone().unwrap_or_else(|| {
-            temp.as_ref().map(|dir| dir.path().join("data")).unwrap_or_default()
-        });
+        let temp =
+            options.data.is_none().then(|| tempfile::tempdir().expect("invariant: a temporary directory"));
+        let data = options
+            .data
+            .clone()
+            .unwrap_or_else(|| temp.as_ref().map(|dir| dir.path().join("data")).unwrap_or_default());
         std::fs::create_dir_all(&data).expect("invariant: the data directory can be made");
-        let (port, s3_port) = if options.standard_ports { (30080, 30002) } else { (free_port(), free_port()) };
+        let (port, s3_port) =
+            if options.standard_ports { (30080, 30002) } else { (free_port(), free_port()) };
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)

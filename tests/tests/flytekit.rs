@@ -29,7 +29,10 @@ fn an_unconfigured_pyflyte_finds_the_server() {
     let Some(python) = python("an_unconfigured_pyflyte_finds_the_server") else { return };
     for port in [30080, 30002] {
         if std::net::TcpListener::bind(("127.0.0.1", port)).is_err() {
-            tests::skip("an_unconfigured_pyflyte_finds_the_server", &format!("port {port} is taken on this machine"));
+            tests::skip(
+                "an_unconfigured_pyflyte_finds_the_server",
+                &format!("port {port} is taken on this machine"),
+            );
             return;
         }
     }

@@ -30,9 +30,13 @@ fn a_broken_plugin_degrades_and_never_stops_the_server() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("libbad.so"), "this is no library").unwrap();
     let path = dir.path().display().to_string();
-    let server = Server::start(Options { args: vec!["--plugin-dir".into(), path.clone()], ..Options::default() });
+    let server =
+        Server::start(Options { args: vec!["--plugin-dir".into(), path.clone()], ..Options::default() });
     let ready = server.http("/readyz");
-    assert!(ready.starts_with("HTTP/1.1 200") && ready.contains("degraded") && ready.contains("libbad.so"), "{ready}");
+    assert!(
+        ready.starts_with("HTTP/1.1 200") && ready.contains("degraded") && ready.contains("libbad.so"),
+        "{ready}"
+    );
     let listed = pinion(&["plugin", "list", "--data-dir", &path, "--plugin-dir", &path]);
     let shown = text(&listed);
     assert!(!listed.status.success() && shown.contains("quarantined"), "{shown}");
@@ -59,16 +63,23 @@ fn plugins_are_inspected_and_verified_without_a_server() {
 fn unknown_settings_are_named_with_file_line_and_a_hint() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("mine.yaml");
-    std::fs::write(&file, "worker:\n  lease-tll: 15s\nplugins:\n  pod:\n    config:\n      log-linkz: []\n").unwrap();
+    std::fs::write(&file, "worker:\n  lease-tll: 15s\nplugins:\n  pod:\n    config:\n      log-linkz: []\n")
+        .unwrap();
     let file = file.display().to_string();
     let data = dir.path().display().to_string();
     let checked = pinion(&["config", "check", "-c", &file, "--data-dir", &data]);
     let shown = text(&checked);
     assert!(!checked.status.success(), "{shown}");
-    assert!(shown.contains("worker.lease-tll") && shown.contains("line 2") && shown.contains("lease-ttl"), "{shown}");
+    assert!(
+        shown.contains("worker.lease-tll") && shown.contains("line 2") && shown.contains("lease-ttl"),
+        "{shown}"
+    );
     std::fs::write(&file, "plugins:\n  pod:\n    config:\n      log-linkz: []\n").unwrap();
     let shown = text(&pinion(&["config", "check", "-c", &file, "--data-dir", &data]));
-    assert!(shown.contains("plugins.pod") && shown.contains("log-linkz") && shown.contains("log-links"), "{shown}");
+    assert!(
+        shown.contains("plugins.pod") && shown.contains("log-linkz") && shown.contains("log-links"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -86,7 +97,8 @@ fn the_settings_show_their_origin_and_no_secret() {
 
 #[test]
 fn the_documented_settings_are_all_settings_there_are() {
-    let documented = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../config/pinion.yaml")).unwrap();
+    let documented =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../config/pinion.yaml")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().display().to_string();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/pinion.yaml");

@@ -1,5 +1,7 @@
 //! The rules of the house, as far as a machine can see them.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it can not go on")]
+
 use std::path::{Path, PathBuf};
 
 /// Most lines of a source file, its tests apart.
@@ -55,7 +57,8 @@ fn no_file_is_too_long_to_read() {
 
 #[test]
 fn the_host_names_no_task_type() {
-    let types = ["\"python-task\"", "\"sidecar\"", "\"echo\"", "\"spark\"", "\"pytorch\"", "\"presto\"", "\"hive\""];
+    let types =
+        ["\"python-task\"", "\"sidecar\"", "\"echo\"", "\"spark\"", "\"pytorch\"", "\"presto\"", "\"hive\""];
     offenders("host files that name a task type", |path, text| {
         let production = text.split("#[cfg(test)]").next().unwrap_or_default();
         path.starts_with("host/")
@@ -66,7 +69,8 @@ fn the_host_names_no_task_type() {
 
 #[test]
 fn only_the_store_speaks_sql() {
-    let manifests = ["api", "worker", "launch", "plugins", "blob", "cluster", "engine", "compiler", "model", "pinion"];
+    let manifests =
+        ["api", "worker", "launch", "plugins", "blob", "cluster", "engine", "compiler", "model", "pinion"];
     for room in manifests {
         let text = std::fs::read_to_string(root().join("host").join(room).join("Cargo.toml")).unwrap();
         assert!(!text.contains("sqlx"), "host/{room} depends on sqlx");
@@ -87,7 +91,9 @@ fn rooms_import_only_what_they_may() {
         let dependencies = text.split("[dependencies]").nth(1).unwrap_or_default();
         let dependencies = dependencies.split("[dev-dependencies]").next().unwrap_or_default();
         for name in forbidden {
-            let has = dependencies.lines().any(|line| line.starts_with(&format!("{name}.")) || line.starts_with(&format!("{name} ")));
+            let has = dependencies
+                .lines()
+                .any(|line| line.starts_with(&format!("{name}.")) || line.starts_with(&format!("{name} ")));
             assert!(!has, "host/{room} must not depend on {name}");
         }
     }
@@ -96,6 +102,13 @@ fn rooms_import_only_what_they_may() {
 #[test]
 fn nothing_is_left_unfinished_or_switched_off() {
     // Split, so that this file does not find itself.
-    let marks = [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("#[", "ignore"), concat!("#[", "should_panic")];
-    offenders("files with an unfinished or switched-off part", |_, text| marks.iter().any(|mark| text.contains(mark)));
+    let marks = [
+        concat!("todo", "!("),
+        concat!("unimplemented", "!("),
+        concat!("#[", "ignore"),
+        concat!("#[", "should_panic"),
+    ];
+    offenders("files with an unfinished or switched-off part", |_, text| {
+        marks.iter().any(|mark| text.contains(mark))
+    });
 }

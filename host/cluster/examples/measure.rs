@@ -61,7 +61,10 @@ async fn main() {
             pods.push(start.elapsed());
         }
         let (bare, pods) = (median(bare), median(pods));
-        println!("{label}: bare {bare:?}, pods {pods:?}, ratio {:.2}", pods.as_secs_f64() / bare.as_secs_f64());
+        println!(
+            "{label}: bare {bare:?}, pods {pods:?}, ratio {:.2}",
+            pods.as_secs_f64() / bare.as_secs_f64()
+        );
     }
     cluster.shutdown(Duration::from_secs(1)).await;
 }

@@ -56,7 +56,8 @@ async fn main() {
         let case = cases.iter().find(|case| case.name == name).expect("a case of make.py");
         // Until the parent is warm and has learned what there is to learn.
         for _ in 0..3 {
-            let first = one(&cluster, &mut events, case, &root.join("out").display().to_string(), &mut serial).await;
+            let first =
+                one(&cluster, &mut events, case, &root.join("out").display().to_string(), &mut serial).await;
             println!("{name}: first {first:?}");
             tokio::time::sleep(Duration::from_secs(8)).await;
         }
@@ -71,7 +72,9 @@ async fn main() {
             let mut numbers = numbers.split_whitespace().filter_map(|number| number.parse::<f64>().ok());
             bare.push(Duration::from_secs_f64(numbers.next().expect("seconds")));
             fork.push(Duration::from_secs_f64(numbers.next().expect("seconds")));
-            for (out, times) in [(root.join("out").display().to_string(), &mut plain), ("s3://b".to_owned(), &mut s3)] {
+            for (out, times) in
+                [(root.join("out").display().to_string(), &mut plain), ("s3://b".to_owned(), &mut s3)]
+            {
                 let mut each = Vec::new();
                 for _ in 0..TIMES {
                     each.push(one(&cluster, &mut events, case, &out, &mut serial).await);
@@ -81,7 +84,11 @@ async fn main() {
         }
         let (bare, fork, plain, s3) = (median(bare), median(fork), median(plain), median(s3));
         let ratio = |time: Duration| time.as_secs_f64() / bare.as_secs_f64();
-        println!("{name}: fork {fork:?}, bare {bare:?}, pod {plain:?} ({:.2}), s3 {s3:?} ({:.2})", ratio(plain), ratio(s3));
+        println!(
+            "{name}: fork {fork:?}, bare {bare:?}, pod {plain:?} ({:.2}), s3 {s3:?} ({:.2})",
+            ratio(plain),
+            ratio(s3)
+        );
     }
     cluster.shutdown(Duration::from_secs(1)).await;
 }
@@ -97,7 +104,8 @@ async fn one(
     *serial += 1;
     let out = format!("{out}/{serial}");
     let args: Vec<String> = case.args.iter().map(|arg| arg.replace("@OUT@", &out)).collect();
-    let env: Vec<Value> = case.env.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+    let env: Vec<Value> =
+        case.env.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("p{serial}"), "namespace": "n"},
         "spec": {"containers": [{"name": "c", "image": "i", "args": args, "env": env}]}});
     let start = Instant::now();

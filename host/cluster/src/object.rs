@@ -43,7 +43,8 @@ impl ObjectRef {
         };
         for (field, name) in [("metadata.name", &found.name), ("metadata.namespace", &found.namespace)] {
             if !is_dns_name(name) {
-                let reason = format!("{field} {name:?} is not made of lower-case letters, digits, '-' and '.'");
+                let reason =
+                    format!("{field} {name:?} is not made of lower-case letters, digits, '-' and '.'");
                 return Err(Error::InvalidObject { reason });
             }
         }

@@ -43,7 +43,6 @@ enum Unresolvable {
 ///
 /// The error is ready to be answered with [`crate::Observation::InputsResolved`]. A source that cannot be read now but
 /// perhaps later is the shell's to retry before it calls this.
-#[expect(clippy::result_large_err, reason = "the error is what the shell hands on, by value")]
 pub fn resolve<E: Display>(
     graph: &Graph,
     bindings: &[core::Binding],

@@ -72,7 +72,9 @@ impl Listeners {
         let api = bind(SocketAddr::new(server.bind, server.port), "the API", "--port").await?;
         let s3 = match &settings.blob.s3 {
             Some(_) => None,
-            None => Some(bind(SocketAddr::new(server.bind, server.s3_port), "the S3 endpoint", "--s3-port").await?),
+            None => Some(
+                bind(SocketAddr::new(server.bind, server.s3_port), "the S3 endpoint", "--s3-port").await?,
+            ),
         };
         Ok(Self { api, s3 })
     }
@@ -86,7 +88,8 @@ async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener
 
 async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, started: Instant) -> Result<()> {
     let listeners = Listeners::bind(&mut settings).await?;
-    let known = if settings.data_dir.join("pinion.db").exists() { "going on with what is there" } else { "new" };
+    let known =
+        if settings.data_dir.join("pinion.db").exists() { "going on with what is there" } else { "new" };
     settings::make_data_dir(&settings.data_dir)?;
     let health = Health::default();
     let part = |name: &str, deadline| health.register(name, deadline);
@@ -124,7 +127,8 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
     plugin_part.set(plugin_state(&host));
 
     let launcher = Launcher::new(settings.launch.clone(), store.clone(), blob.clone());
-    let version = api::VersionInfo { version: env!("CARGO_PKG_VERSION").to_owned(), ..api::VersionInfo::default() };
+    let version =
+        api::VersionInfo { version: env!("CARGO_PKG_VERSION").to_owned(), ..api::VersionInfo::default() };
     let api = api::Api::new(
         settings.api.clone(),
         api::Deps { store: store.clone(), blob: blob.clone(), launcher, version },
@@ -237,7 +241,8 @@ async fn upkeep(
 fn plugin_state(host: &plugins::Host) -> State {
     let quarantined = host.report().into_iter().filter_map(|report| match report.state {
         plugins::PluginState::Quarantined(refusal) => {
-            let name = report.id.or_else(|| report.file.map(|file| file.display().to_string())).unwrap_or_default();
+            let name =
+                report.id.or_else(|| report.file.map(|file| file.display().to_string())).unwrap_or_default();
             Some(format!("{name}: {refusal}"))
         }
         plugins::PluginState::Loaded | plugins::PluginState::Disabled => None,

@@ -14,11 +14,18 @@ pub(crate) fn text(settings: &Settings, plugins: &[PluginReport], known: &str) -
     let mut line = |name: &str, text: String| {
         let _ = writeln!(out, "  {name:<9} {text}");
     };
-    line("API", format!("{}  gRPC; /readyz, /metrics and uploads over HTTP", address(server.bind, server.port)));
+    line(
+        "API",
+        format!("{}  gRPC; /readyz, /metrics and uploads over HTTP", address(server.bind, server.port)),
+    );
     match &settings.blob.s3 {
         None => line(
             "Objects",
-            format!("http://{}  S3 endpoint, bucket {}", address(server.bind, server.s3_port), settings.blob.bucket),
+            format!(
+                "http://{}  S3 endpoint, bucket {}",
+                address(server.bind, server.s3_port),
+                settings.blob.bucket
+            ),
         ),
         Some(s3) => line("Objects", format!("s3://{} at {}", settings.blob.bucket, s3.endpoint)),
     }
@@ -37,9 +44,11 @@ pub(crate) fn text(settings: &Settings, plugins: &[PluginReport], known: &str) -
 fn client(settings: &Settings) -> String {
     let server = &settings.server;
     if server.port == 30080 && server.s3_port == 30002 && settings.blob.s3.is_none() {
-        return "pyflyte run --remote FILE.py WORKFLOW  (an unconfigured flytekit finds this server)".to_owned();
+        return "pyflyte run --remote FILE.py WORKFLOW  (an unconfigured flytekit finds this server)"
+            .to_owned();
     }
-    let mut text = format!("export FLYTE_PLATFORM_URL=localhost:{} FLYTE_PLATFORM_INSECURE=true", server.port);
+    let mut text =
+        format!("export FLYTE_PLATFORM_URL=localhost:{} FLYTE_PLATFORM_INSECURE=true", server.port);
     if settings.blob.s3.is_none() {
         let _ = write!(text, " FLYTE_AWS_ENDPOINT=http://localhost:{}", server.s3_port);
     }
@@ -47,7 +56,11 @@ fn client(settings: &Settings) -> String {
 }
 
 fn address(bind: IpAddr, port: u16) -> String {
-    if bind.is_loopback() { format!("localhost:{port}") } else { std::net::SocketAddr::new(bind, port).to_string() }
+    if bind.is_loopback() {
+        format!("localhost:{port}")
+    } else {
+        std::net::SocketAddr::new(bind, port).to_string()
+    }
 }
 
 fn name(report: &PluginReport) -> String {

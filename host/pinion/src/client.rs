@@ -39,7 +39,10 @@ impl Target {
             .connect()
             .await
             .with_context(|| {
-                format!("no server answers at {}; start one with `pinion dev` or name one with --endpoint", self.endpoint)
+                format!(
+                    "no server answers at {}; start one with `pinion dev` or name one with --endpoint",
+                    self.endpoint
+                )
             })?;
         Ok(AdminServiceClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -58,10 +61,7 @@ impl Target {
 
     /// The full name of a node of an execution.
     pub(crate) fn node(&self, execution: &str, node: &str) -> NodeExecutionIdentifier {
-        NodeExecutionIdentifier {
-            node_id: node.to_owned(),
-            execution_id: Some(self.execution(execution)),
-        }
+        NodeExecutionIdentifier { node_id: node.to_owned(), execution_id: Some(self.execution(execution)) }
     }
 }
 

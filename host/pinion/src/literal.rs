@@ -26,9 +26,9 @@ fn scalar_to_json(scalar: &Scalar) -> Value {
         Some(scalar::Value::Schema(schema)) => schema.uri.clone().into(),
         Some(scalar::Value::StructuredDataset(dataset)) => dataset.uri.clone().into(),
         Some(scalar::Value::Binary(binary)) => binary_to_json(&binary.tag, &binary.value),
-        Some(scalar::Value::Generic(value)) => {
-            Value::Object(value.fields.iter().map(|(name, value)| (name.clone(), struct_value(value))).collect())
-        }
+        Some(scalar::Value::Generic(value)) => Value::Object(
+            value.fields.iter().map(|(name, value)| (name.clone(), struct_value(value))).collect(),
+        ),
         Some(scalar::Value::Union(union)) => union.value.as_deref().map_or(Value::Null, to_json),
         Some(scalar::Value::Error(error)) => error.message.clone().into(),
         Some(scalar::Value::NoneType(_)) | None => Value::Null,
@@ -86,9 +86,9 @@ fn struct_value(value: &prost_types::Value) -> Value {
         Some(Kind::NumberValue(value)) => (*value).into(),
         Some(Kind::StringValue(value)) => value.clone().into(),
         Some(Kind::ListValue(list)) => list.values.iter().map(struct_value).collect(),
-        Some(Kind::StructValue(value)) => {
-            Value::Object(value.fields.iter().map(|(name, value)| (name.clone(), struct_value(value))).collect())
-        }
+        Some(Kind::StructValue(value)) => Value::Object(
+            value.fields.iter().map(|(name, value)| (name.clone(), struct_value(value))).collect(),
+        ),
         Some(Kind::NullValue(_)) | None => Value::Null,
     }
 }

@@ -15,7 +15,9 @@ use serde::Deserialize;
 
 /// `GET /logs/{api version}/{kind}/{namespace}/{name}/{container}?from=N`: the log from byte N on, as plain text.
 pub(crate) fn routes(cluster: Arc<dyn Cluster>) -> Router {
-    Router::new().route("/logs/{version}/{kind}/{namespace}/{name}/{container}", get(read)).with_state(cluster)
+    Router::new()
+        .route("/logs/{version}/{kind}/{namespace}/{name}/{container}", get(read))
+        .with_state(cluster)
 }
 
 #[derive(Deserialize)]
@@ -35,15 +37,18 @@ async fn read(
         Err(error) => return (StatusCode::NOT_FOUND, format!("{error}\n")).into_response(),
     };
     // What is there now, a piece at a time; a reader that wants more asks again from where it stopped.
-    let pieces = stream::unfold((cluster, object, container, first), |(cluster, object, container, chunk)| async move {
-        if chunk.data.is_empty() {
-            return None;
-        }
-        let next = cluster.logs(&object, &container, chunk.next).await;
-        let data = Bytes::from(chunk.data);
-        let next = next.unwrap_or(LogChunk { data: Vec::new(), next: chunk.next, ended: true });
-        Some((Ok::<_, std::convert::Infallible>(data), (cluster, object, container, next)))
-    });
+    let pieces = stream::unfold(
+        (cluster, object, container, first),
+        |(cluster, object, container, chunk)| async move {
+            if chunk.data.is_empty() {
+                return None;
+            }
+            let next = cluster.logs(&object, &container, chunk.next).await;
+            let data = Bytes::from(chunk.data);
+            let next = next.unwrap_or(LogChunk { data: Vec::new(), next: chunk.next, ended: true });
+            Some((Ok::<_, std::convert::Infallible>(data), (cluster, object, container, next)))
+        },
+    );
     let headers =
         [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
     (headers, Body::from_stream(pieces)).into_response()

@@ -42,7 +42,10 @@ mod tests {
             localized(&format!("/v/bin/{fast} . -- pyflyte-execute --dest-dir /root")),
             format!("/v/bin/{fast} /w -- pyflyte-execute --dest-dir /root")
         );
-        assert_eq!(localized("pyflyte-fast-execute --dest-dir=/tmp -- x"), "pyflyte-fast-execute --dest-dir=/w -- x");
+        assert_eq!(
+            localized("pyflyte-fast-execute --dest-dir=/tmp -- x"),
+            "pyflyte-fast-execute --dest-dir=/w -- x"
+        );
         assert_eq!(localized("python --dest-dir /root"), "python --dest-dir /root");
     }
 }

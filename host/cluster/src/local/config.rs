@@ -168,7 +168,10 @@ impl Config {
     pub(crate) fn capacity(&self, machine: Resources) -> Result<Resources, Error> {
         let cpu = self.cpu.as_deref().map(|text| quantity("cpu", text, cpu_milli)).transpose()?;
         let memory = self.memory.as_deref().map(|text| quantity("memory", text, memory_bytes)).transpose()?;
-        Ok(Resources { cpu_milli: cpu.unwrap_or(machine.cpu_milli), memory: memory.unwrap_or(machine.memory) })
+        Ok(Resources {
+            cpu_milli: cpu.unwrap_or(machine.cpu_milli),
+            memory: memory.unwrap_or(machine.memory),
+        })
     }
 
     /// What a container counts for that requests nothing.

@@ -41,12 +41,22 @@ const INHERITED: [&str; 20] = [
 const FALLBACK_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What all containers have in common: what they inherit from the host, and the configuration.
-pub(crate) fn common(config: &Config, root: &Path, host: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(crate) fn common(
+    config: &Config,
+    root: &Path,
+    host: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
     let inherited = |name: &str| {
-        INHERITED.into_iter().chain(config.inherit_env.iter().map(String::as_str)).any(|rule| matches(rule, name))
+        INHERITED
+            .into_iter()
+            .chain(config.inherit_env.iter().map(String::as_str))
+            .any(|rule| matches(rule, name))
     };
-    let mut env: BTreeMap<String, String> =
-        host.iter().filter(|(name, _)| inherited(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut env: BTreeMap<String, String> = host
+        .iter()
+        .filter(|(name, _)| inherited(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     let path = host.get("PATH").map_or(FALLBACK_PATH, String::as_str);
     let settings = [
         ("PATH", path),
@@ -73,8 +83,12 @@ pub(crate) fn environment(
 ) -> BTreeMap<String, String> {
     let mut env = common.clone();
     let scratch = places.scratch.to_string_lossy();
-    let own =
-        [("TMPDIR", &*scratch), ("HOSTNAME", &pod.name), ("POD_NAME", &pod.name), ("POD_NAMESPACE", &pod.namespace)];
+    let own = [
+        ("TMPDIR", &*scratch),
+        ("HOSTNAME", &pod.name),
+        ("POD_NAME", &pod.name),
+        ("POD_NAMESPACE", &pod.namespace),
+    ];
     env.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let image = image_environment(config, &container.image);
     if let Some(image) = image {
@@ -95,7 +109,8 @@ fn image_environment<'a>(config: &'a Config, image: &str) -> Option<&'a Environm
 }
 
 fn path_prefix(environment: &Environment) -> String {
-    let python = environment.python.as_deref().and_then(Path::parent).map(|path| path.to_string_lossy().into_owned());
+    let python =
+        environment.python.as_deref().and_then(Path::parent).map(|path| path.to_string_lossy().into_owned());
     let path = (!environment.path.is_empty()).then(|| environment.path.clone());
     path.into_iter().chain(python).collect::<Vec<_>>().join(":")
 }
@@ -117,8 +132,14 @@ fn matches(pattern: &str, text: &str) -> bool {
 }
 
 /// Finds the program as a shell would. The error is the message for the user.
-pub(crate) fn find_program(name: &str, env: &BTreeMap<String, String>, work: &Path, image: &str) -> Result<PathBuf, String> {
-    let runnable = |path: &Path| path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+pub(crate) fn find_program(
+    name: &str,
+    env: &BTreeMap<String, String>,
+    work: &Path,
+    image: &str,
+) -> Result<PathBuf, String> {
+    let runnable =
+        |path: &Path| path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
     let path = env.get("PATH").map_or("", String::as_str);
     if name.contains('/') {
         let path = work.join(name);
@@ -179,13 +200,18 @@ mod tests {
             env: [("B", "config"), ("C", "config")].map(|(a, b)| (a.to_owned(), b.to_owned())).into(),
             ..Config::default()
         };
-        let host = [("PATH", "/bin"), ("SECRET", "s"), ("LC_ALL", "C")].map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+        let host = [("PATH", "/bin"), ("SECRET", "s"), ("LC_ALL", "C")]
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .into();
         let places = Places { work: "/w".into(), scratch: "/s".into() };
         let common = common(&config, Path::new("/r"), &host);
         let env = environment(&config, &common, &pod, &pod.containers[0], &places);
         let value = |name: &str| env.get(name).map(String::as_str);
         assert_eq!((value("A"), value("B"), value("C")), (Some("pod"), Some("image"), Some("config")));
-        assert_eq!((value("PATH"), value("SECRET"), value("LC_ALL")), (Some("/venv/bin:/bin"), None, Some("C")));
+        assert_eq!(
+            (value("PATH"), value("SECRET"), value("LC_ALL")),
+            (Some("/venv/bin:/bin"), None, Some("C"))
+        );
         assert_eq!((value("POD_NAME"), value("TMPDIR")), (Some("p"), Some("/s")));
     }
 

@@ -143,7 +143,8 @@ impl Files {
     pub(crate) fn collect_garbage(&self, age: Duration, in_use: impl Fn(&str, &str) -> bool) -> usize {
         let directories = |path: &Path| -> Vec<(String, fs::Metadata)> {
             let entries = fs::read_dir(path).into_iter().flatten().flatten();
-            let known = entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.metadata().ok()?)));
+            let known = entries
+                .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.metadata().ok()?)));
             known.filter(|(_, metadata)| metadata.is_dir()).collect()
         };
         let mut removed = 0;
@@ -151,7 +152,10 @@ impl Files {
             for (name, metadata) in directories(&self.root.join("pods").join(&namespace)) {
                 let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
                 let old = SystemTime::now().duration_since(modified).is_ok_and(|since| since >= age);
-                if old && !in_use(&namespace, &name) && fs::remove_dir_all(self.pod(&namespace, &name)).is_ok() {
+                if old
+                    && !in_use(&namespace, &name)
+                    && fs::remove_dir_all(self.pod(&namespace, &name)).is_ok()
+                {
                     removed += 1;
                 }
             }

@@ -29,7 +29,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     files::Files,
-    protocol::{Exit, FromSupervisor, Launch, ParentReport, ProcessId, ToSupervisor, read_frame, write_frame},
+    protocol::{
+        Exit, FromSupervisor, Launch, ParentReport, ProcessId, ToSupervisor, read_frame, write_frame,
+    },
     supervisor::SUPERVISOR_COMMAND,
 };
 use crate::Error;
@@ -38,7 +40,10 @@ use crate::Error;
 #[derive(Debug)]
 pub(crate) enum News {
     Started(i32),
-    Failed { errno: i32, reason: String },
+    Failed {
+        errno: i32,
+        reason: String,
+    },
     Exited(Exit),
     Report(ParentReport),
     /// The supervisor died, and with it everything that ran.
@@ -187,9 +192,9 @@ impl Link {
         let Orders { waiting, unsent, .. } = &mut *orders;
         for order in waiting.drain(..) {
             let start = match &order {
-                ToSupervisor::Spawn(launch) | ToSupervisor::Parent(launch) | ToSupervisor::Fork { launch, .. } => {
-                    Some(launch.id)
-                }
+                ToSupervisor::Spawn(launch)
+                | ToSupervisor::Parent(launch)
+                | ToSupervisor::Fork { launch, .. } => Some(launch.id),
                 ToSupervisor::Kill { .. } | ToSupervisor::Retire { .. } => None,
             };
             // Whoever has given up meanwhile would not hear of the process.
@@ -226,7 +231,13 @@ pub(crate) struct Line {
 
 impl Line {
     /// Keeps a supervisor running until `stop`, and then waits until it has ended everything.
-    pub(crate) async fn run(self, program: Option<PathBuf>, files: Files, first: Supervisor, stop: CancellationToken) {
+    pub(crate) async fn run(
+        self,
+        program: Option<PathBuf>,
+        files: Files,
+        first: Supervisor,
+        stop: CancellationToken,
+    ) {
         let mut next = Some(first);
         let mut pause = Duration::from_millis(50);
         while !stop.is_cancelled() {
@@ -244,7 +255,9 @@ impl Line {
                         tracing::error!(lost, "the supervisor of the local cluster died; starting another");
                     }
                 }
-                Err(error) => tracing::error!(error = %error, "cannot start the supervisor of the local cluster"),
+                Err(error) => {
+                    tracing::error!(error = %error, "cannot start the supervisor of the local cluster")
+                }
             }
             tokio::select! {
                 () = sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
@@ -310,7 +323,9 @@ impl Line {
         match message {
             FromSupervisor::Ready { .. } => {}
             FromSupervisor::Started { id, pid } => self.link.tell(id, News::Started(pid)),
-            FromSupervisor::Failed { id, errno, reason } => self.link.tell(id, News::Failed { errno, reason }),
+            FromSupervisor::Failed { id, errno, reason } => {
+                self.link.tell(id, News::Failed { errno, reason })
+            }
             FromSupervisor::Exited { id, exit } => self.link.tell(id, News::Exited(exit)),
             FromSupervisor::Report { parent, report } => self.link.tell(parent, News::Report(report)),
         }

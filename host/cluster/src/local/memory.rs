@@ -104,7 +104,12 @@ fn over_limit(watched: Vec<(ProcessId, Watched)>) -> Vec<ProcessId> {
         tree.push(watched.pid);
         let used = processes::memory(&tree, watched.limit);
         (used > watched.limit).then(|| {
-            tracing::warn!(pid = watched.pid, used, limit = watched.limit, "a container is over its memory limit");
+            tracing::warn!(
+                pid = watched.pid,
+                used,
+                limit = watched.limit,
+                "a container is over its memory limit"
+            );
             watched.over_limit.store(true, Ordering::Relaxed);
             id
         })

@@ -47,6 +47,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::{
+    config::{Config, Environment, ImageRule, S3, Warm},
+    supervisor::{SUPERVISOR_COMMAND, supervisor_main},
+};
 use self::{
     files::{Files, LOG_CHUNK},
     journal::Journal,
@@ -58,10 +62,6 @@ use self::{
     runner::SHUTDOWN,
     status::Progress,
     warm::Keeper,
-};
-pub use self::{
-    config::{Config, Environment, ImageRule, S3, Warm},
-    supervisor::{SUPERVISOR_COMMAND, supervisor_main},
 };
 use crate::{ApplyOutcome, Cluster, Error, Event, LogChunk, Object, ObjectRef};
 
@@ -119,7 +119,15 @@ impl LocalCluster {
         let supervisor = Supervisor::start(self.config.supervisor.as_deref(), &files)?;
         let events = self.events.clone();
         let queue = Queue::new(capacity, pods);
-        let room = Arc::new(Room::new(Arc::clone(&self.config), files.clone(), journal, link.clone(), keeper, queue, events));
+        let room = Arc::new(Room::new(
+            Arc::clone(&self.config),
+            files.clone(),
+            journal,
+            link.clone(),
+            keeper,
+            queue,
+            events,
+        ));
         let program = self.config.supervisor.clone();
         self.background.spawn(line.run(program, files, supervisor, self.stop.clone()));
         self.background.spawn(room.memory.clone().run(link.clone(), self.stop.clone()));
@@ -296,8 +304,9 @@ async fn tidy(room: Arc<Room>, stop: CancellationToken) {
         let working = Arc::clone(&room);
         let work = tokio::task::spawn_blocking(move || {
             if turn % GARBAGE_EVERY == 0 {
-                let removed =
-                    working.files.collect_garbage(age, |namespace, name| working.knows_unfinished(namespace, name));
+                let removed = working
+                    .files
+                    .collect_garbage(age, |namespace, name| working.knows_unfinished(namespace, name));
                 if removed > 0 {
                     tracing::info!(removed, "removed pods that ended long ago");
                 }

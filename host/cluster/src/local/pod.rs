@@ -48,7 +48,10 @@ impl Pod {
         }
         let mut names = std::collections::HashSet::new();
         for container in wire.spec.init_containers.iter().chain(&wire.spec.containers) {
-            if container.name.is_empty() || container.name.contains(['/', '\0']) || container.name.starts_with('.') {
+            if container.name.is_empty()
+                || container.name.contains(['/', '\0'])
+                || container.name.starts_with('.')
+            {
                 return Err(invalid(format!("container name {:?} is no DNS label", container.name)));
             }
             if !names.insert(&container.name) {
@@ -245,7 +248,8 @@ impl ContainerWire {
                 env.insert(variable.name.clone(), value);
             }
         }
-        let argv: Vec<String> = self.command.iter().chain(&self.args).map(|word| expand(word, &env)).collect();
+        let argv: Vec<String> =
+            self.command.iter().chain(&self.args).map(|word| expand(word, &env)).collect();
         Ok(Container {
             name: self.name.clone(),
             image: self.image.clone(),
@@ -265,7 +269,11 @@ impl ContainerWire {
         if let Some(field) = &from.resource_field_ref {
             let (kind, name) = field.resource.split_once('.').unwrap_or(("limits", &field.resource));
             let amounts = if kind == "requests" { &self.resources.requests } else { &self.resources.limits };
-            let read = if name == "cpu" { |text: &str| cpu_milli(text).map(|m| m.div_ceil(1000)) } else { memory_bytes };
+            let read = if name == "cpu" {
+                |text: &str| cpu_milli(text).map(|m| m.div_ceil(1000))
+            } else {
+                memory_bytes
+            };
             return Ok(Some(amount(amounts, name, read)?.unwrap_or_default().to_string()));
         }
         match from.secret_key_ref.as_ref().or(from.config_map_key_ref.as_ref()) {
@@ -290,7 +298,11 @@ impl ContainerWire {
     }
 }
 
-fn amount(from: &BTreeMap<String, Object>, name: &str, read: fn(&str) -> Option<u64>) -> Result<Option<u64>, Error> {
+fn amount(
+    from: &BTreeMap<String, Object>,
+    name: &str,
+    read: fn(&str) -> Option<u64>,
+) -> Result<Option<u64>, Error> {
     let Some(value) = from.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let wrong = || invalid(format!("resources: {name} {text:?} is no quantity"));
@@ -320,7 +332,9 @@ fn expand(text: &str, env: &BTreeMap<String, String>) -> String {
 }
 
 /// Go writes absent lists as `null`.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 

@@ -99,7 +99,15 @@ mod tests {
     #[test]
     fn descendants_follow_parents_and_sessions() {
         let row = |pid, parent, session| Process { pid, parent, group: session, session, zombie: false };
-        let table = [row(1, 0, 1), row(10, 1, 10), row(11, 10, 10), row(12, 11, 12), row(13, 1, 10), row(14, 13, 14), row(20, 1, 20)];
+        let table = [
+            row(1, 0, 1),
+            row(10, 1, 10),
+            row(11, 10, 10),
+            row(12, 11, 12),
+            row(13, 1, 10),
+            row(14, 13, 14),
+            row(20, 1, 20),
+        ];
         let mut found = descendants(&table, 10);
         found.sort_unstable();
         assert_eq!(found, [11, 12, 13, 14]);

@@ -135,7 +135,8 @@ pub(crate) enum FrameError {
 pub(crate) fn write_frame<T: Serialize>(out: &mut Vec<u8>, message: &T) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
-    serde_json::to_writer(&mut *out, message).expect("invariant: messages are plain data and a Vec takes all");
+    serde_json::to_writer(&mut *out, message)
+        .expect("invariant: messages are plain data and a Vec takes all");
     let length = u32::try_from(out.len() - start - 4).expect("invariant: messages are far below 4 GiB");
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }

@@ -96,11 +96,18 @@ mod tests {
 
     #[test]
     fn quantities_read_as_kubernetes_does() {
-        let cpu = [("1", 1000), ("500m", 500), ("0.1", 100), ("2.5", 2500), ("1e1", 10_000), ("1n", 1), ("0", 0)];
+        let cpu =
+            [("1", 1000), ("500m", 500), ("0.1", 100), ("2.5", 2500), ("1e1", 10_000), ("1n", 1), ("0", 0)];
         for (text, expected) in cpu {
             assert_eq!(cpu_milli(text), Some(expected), "{text}");
         }
-        let memory = [("128974848", 128_974_848), ("129M", 129_000_000), ("123Mi", 128_974_848), ("1e3", 1000), ("1k", 1000)];
+        let memory = [
+            ("128974848", 128_974_848),
+            ("129M", 129_000_000),
+            ("123Mi", 128_974_848),
+            ("1e3", 1000),
+            ("1k", 1000),
+        ];
         for (text, expected) in memory {
             assert_eq!(memory_bytes(text), Some(expected), "{text}");
         }

@@ -34,7 +34,13 @@ struct State {
 }
 
 impl Record {
-    pub(crate) fn new(object_ref: ObjectRef, pod: Pod, uid: String, progress: Progress, object: Object) -> Record {
+    pub(crate) fn new(
+        object_ref: ObjectRef,
+        pod: Pod,
+        uid: String,
+        progress: Progress,
+        object: Object,
+    ) -> Record {
         let state = State { progress, object: Arc::new(object), ticket: None, deleted: false };
         Record { object_ref, pod, uid, end: CancellationToken::new(), state: Mutex::new(state) }
     }
@@ -139,14 +145,23 @@ impl Progress {
             return;
         }
         let failed = |ended: &Terminated| ended.exit_code != 0;
-        let success = mains_ended && self.reason.is_empty() && !mains.iter().filter_map(ContainerState::terminated).any(failed);
+        let success = mains_ended
+            && self.reason.is_empty()
+            && !mains.iter().filter_map(ContainerState::terminated).any(failed);
         self.phase = if success { "Succeeded" } else { "Failed" };
         // A process that went down with the supervisor left no exit code.
         let now = Timestamp::now();
         for state in &mut self.states {
             if let ContainerState::Running { since } = *state {
                 let message = SHUTDOWN.1.to_owned();
-                let ended = Terminated { exit_code: 137, signal: 9, reason: "Error", message, started: since, finished: now };
+                let ended = Terminated {
+                    exit_code: 137,
+                    signal: 9,
+                    reason: "Error",
+                    message,
+                    started: since,
+                    finished: now,
+                };
                 *state = ContainerState::Terminated(ended);
             }
         }

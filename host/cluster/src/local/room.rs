@@ -126,7 +126,6 @@ impl Room {
         self.queue().capacity()
     }
 
-
     /// Takes in a pod unless one of that name is there.
     pub(crate) fn insert(&self, record: &Arc<Record>) -> bool {
         let mut pods = self.pods();

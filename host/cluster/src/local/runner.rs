@@ -47,7 +47,10 @@ pub(crate) async fn run(room: &Arc<Room>, record: &Arc<Record>) {
         Some(deadline) => {
             tokio::pin!(all);
             if timeout(deadline, &mut all).await.is_err() {
-                record.fail("DeadlineExceeded", "the pod was active for longer than spec.activeDeadlineSeconds");
+                record.fail(
+                    "DeadlineExceeded",
+                    "the pod was active for longer than spec.activeDeadlineSeconds",
+                );
                 run.stop.cancel();
                 all.await;
             }
@@ -92,7 +95,8 @@ impl Run<'_> {
             }
         }
         let first = pod.init.len();
-        let mains = pod.containers.iter().enumerate().map(|(idx, container)| self.container(first + idx, container));
+        let mains =
+            pod.containers.iter().enumerate().map(|(idx, container)| self.container(first + idx, container));
         let mains = async {
             join_all(mains).await;
             sidecars_stop.cancel();
@@ -134,17 +138,15 @@ impl Run<'_> {
                     .record(asked.elapsed().as_secs_f64());
                 let since = Timestamp::now();
                 tracing::debug!(pod = %self.record.pod.name, container = %container.name, pid, warm = warm.is_some(), "started");
-                self.record.update(
-                    self.room,
-                    |progress| {
-                        progress.phase = "Running";
-                        progress.states[idx] = ContainerState::Running { since };
-                    },
-                );
-                let over_limit = Arc::new(AtomicBool::new(false));
-                let watch = container.memory_limit.filter(|_| self.room.config.enforce_memory_limits).map(|limit| {
-                    self.room.memory.watch(process.id, pid, limit, Arc::clone(&over_limit))
+                self.record.update(self.room, |progress| {
+                    progress.phase = "Running";
+                    progress.states[idx] = ContainerState::Running { since };
                 });
+                let over_limit = Arc::new(AtomicBool::new(false));
+                let watch = container
+                    .memory_limit
+                    .filter(|_| self.room.config.enforce_memory_limits)
+                    .map(|limit| self.room.memory.watch(process.id, pid, limit, Arc::clone(&over_limit)));
                 Some(Running { idx, process, since, scratch, over_limit, _watch: watch, warm })
             }
             Err(StartError::Lost) => {
@@ -170,8 +172,8 @@ impl Run<'_> {
         let lent = room.yard.lend(&pod.namespace, &pod.name, &container.name);
         let places = lent.map_err(|error| (NOT_STARTED, format!("cannot make its directories: {error}")))?;
         let env = environment(&room.config, &room.common_env, pod, container, &places);
-        let program =
-            find_program(name, &env, &places.work, &container.image).map_err(|message| (NOT_FOUND, message))?;
+        let program = find_program(name, &env, &places.work, &container.image)
+            .map_err(|message| (NOT_FOUND, message))?;
         let mut argv = container.argv.clone();
         argv::localize(&mut argv, &places.work);
         let launch = Launch {
@@ -201,8 +203,9 @@ impl Run<'_> {
         };
         let over_limit = running.over_limit.load(Ordering::Relaxed);
         let ours = over_limit || stop.is_cancelled();
-        let exit = running.warm.as_ref().map_or(exit, |warm| warm.ended(exit, ours));
-        let machine_full = exit.signal == libc::SIGKILL && !stop.is_cancelled() && self.room.memory.kernel_killed();
+        let exit = running.warm.take().map_or(exit, |warm| warm.ended(exit, ours));
+        let machine_full =
+            exit.signal == libc::SIGKILL && !stop.is_cancelled() && self.room.memory.kernel_killed();
         let reason = match exit.code {
             0 => "Completed",
             _ if over_limit || machine_full => "OOMKilled",
@@ -243,7 +246,9 @@ impl Run<'_> {
     }
 
     fn message(&self, idx: usize, exit_code: i32, over_limit: bool) -> String {
-        let (pod, Some(container)) = (&self.record.pod, self.record.pod.all().nth(idx)) else { return String::new() };
+        let (pod, Some(container)) = (&self.record.pod, self.record.pod.all().nth(idx)) else {
+            return String::new();
+        };
         if over_limit {
             let limit = container.memory_limit.unwrap_or_default() >> 20;
             return format!("the container used more memory than its limit of {limit} MiB");
@@ -251,19 +256,18 @@ impl Run<'_> {
         if exit_code == 0 {
             return String::new();
         }
-        self.room.files.log_tail(&self.room.files.log(&pod.namespace, &pod.name, &container.name), MESSAGE_BYTES)
+        self.room
+            .files
+            .log_tail(&self.room.files.log(&pod.namespace, &pod.name, &container.name), MESSAGE_BYTES)
     }
 
     fn ended(&self, idx: usize, ended: Terminated) {
         let pod = &self.record.pod;
         tracing::debug!(pod = %pod.name, exit_code = ended.exit_code, reason = ended.reason, "container ended");
-        self.record.update(
-            self.room,
-            |progress| {
-                progress.states[idx] = ContainerState::Terminated(ended);
-                progress.settle(pod, false);
-            },
-        );
+        self.record.update(self.room, |progress| {
+            progress.states[idx] = ContainerState::Terminated(ended);
+            progress.settle(pod, false);
+        });
     }
 }
 

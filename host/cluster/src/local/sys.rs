@@ -1,5 +1,8 @@
 //! Makes the few system calls that have no safe wrapper: starting a process and reaping one.
-#![allow(unsafe_code, reason = "clone, exec and wait4 have no safe equivalent with the options a supervisor needs")]
+#![allow(
+    unsafe_code,
+    reason = "clone, exec and wait4 have no safe equivalent with the options a supervisor needs"
+)]
 
 use std::{
     ffi::{CString, c_char, c_int, c_void},
@@ -127,7 +130,8 @@ unsafe fn prepare(shared: &Shared) -> &'static str {
             }
         }
         // Exec resets handlers but keeps what is ignored, and Rust programs ignore SIGPIPE.
-        for signal in [libc::SIGPIPE, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP, libc::SIGCHLD] {
+        for signal in [libc::SIGPIPE, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP, libc::SIGCHLD]
+        {
             libc::signal(signal, libc::SIG_DFL);
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
@@ -137,7 +141,10 @@ unsafe fn prepare(shared: &Shared) -> &'static str {
             return "chdir";
         }
         // Descriptors 0 to 2 are never the source here: the supervisor keeps them on /dev/null or a log.
-        if libc::dup2(shared.stdin, 0) < 0 || libc::dup2(shared.output, 1) < 0 || libc::dup2(shared.output, 2) < 0 {
+        if libc::dup2(shared.stdin, 0) < 0
+            || libc::dup2(shared.output, 1) < 0
+            || libc::dup2(shared.output, 2) < 0
+        {
             return "dup2";
         }
         let mut first_to_close: libc::c_uint = 3;
@@ -179,4 +186,3 @@ pub(super) fn reap() -> Result<Option<(Pid, Exit)>, Errno> {
 pub(super) fn c_string(what: &'static str, text: &str) -> Result<CString, (&'static str, Errno)> {
     CString::new(text).map_err(|_| (what, Errno::EINVAL))
 }
-

@@ -15,7 +15,9 @@ use crate::world::{World, gone, is_alive, pid_in, reference, shell, terminated};
 /// Starts a process that leaves its session, its group and its parent, and writes its id into `<dir>/<name>`.
 fn runaway(dir: &Path, name: &str) -> String {
     let dir = dir.display();
-    format!("(setsid sh -c 'echo $$ > {dir}/{name}; exec sleep 600' &) ; until [ -s {dir}/{name} ]; do sleep 0.01; done; ")
+    format!(
+        "(setsid sh -c 'echo $$ > {dir}/{name}; exec sleep 600' &) ; until [ -s {dir}/{name} ]; do sleep 0.01; done; "
+    )
 }
 
 #[tokio::test]
@@ -50,7 +52,8 @@ async fn delete_reaches_everything_below() {
 #[tokio::test]
 async fn who_ignores_sigterm_is_killed() {
     let mut world = World::with(|config| config.termination_grace = 1).await;
-    let script = format!("trap '' TERM; echo $$ > {}/pid; while :; do sleep 1; done", world.root.path().display());
+    let script =
+        format!("trap '' TERM; echo $$ > {}/pid; while :; do sleep 1; done", world.root.path().display());
     world.cluster.apply(shell("a", &script)).await.unwrap();
     let pid = pid_in(&world.root.path().join("pid")).await;
     world.cluster.delete(&reference("a")).await.unwrap();
@@ -116,7 +119,11 @@ fn supervisor_of(root: &Path) -> i32 {
 #[tokio::test]
 async fn nothing_outlives_a_killed_host() {
     let root = tempfile::tempdir().unwrap();
-    let script = runaway(root.path(), "far") + &format!("echo $$ > {}/main; trap '' TERM HUP INT; while :; do sleep 1; done", root.path().display());
+    let script = runaway(root.path(), "far")
+        + &format!(
+            "echo $$ > {}/main; trap '' TERM HUP INT; while :; do sleep 1; done",
+            root.path().display()
+        );
     let mut host = host(root.path(), &script);
     let (main, far) = (pid_in(&root.path().join("main")).await, pid_in(&root.path().join("far")).await);
     let supervisor = supervisor_of(root.path());
@@ -129,20 +136,26 @@ async fn nothing_outlives_a_killed_host() {
     // The next host calls the pod failed, and keeps its name.
     let world = World::at(root, |_| {}).await;
     let object = world.cluster.get(&reference("a")).await.unwrap().unwrap();
-    assert_eq!((&object["status"]["phase"], &object["status"]["reason"]), (&json!("Failed"), &json!("Shutdown")));
+    assert_eq!(
+        (&object["status"]["phase"], &object["status"]["reason"]),
+        (&json!("Failed"), &json!("Shutdown"))
+    );
     world.stop().await;
 }
 
 #[tokio::test]
 async fn nothing_outlives_host_and_supervisor_killed_together() {
     let root = tempfile::tempdir().unwrap();
-    let script = runaway(root.path(), "far") + &format!("echo $$ > {}/main; sleep 600", root.path().display());
+    let script =
+        runaway(root.path(), "far") + &format!("echo $$ > {}/main; sleep 600", root.path().display());
     let mut host = host(root.path(), &script);
     let (main, far) = (pid_in(&root.path().join("main")).await, pid_in(&root.path().join("far")).await);
     let supervisor = supervisor_of(root.path());
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisor), nix::sys::signal::Signal::SIGSTOP).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisor), nix::sys::signal::Signal::SIGSTOP)
+        .unwrap();
     host.kill();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisor), nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisor), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
     drop(host);
     gone(main).await;
     assert!(is_alive(far), "nothing ties it to anybody");
@@ -159,9 +172,13 @@ async fn a_dead_supervisor_is_replaced() {
     world.cluster.apply(shell("a", &(runaway(&dir, "far") + "sleep 600"))).await.unwrap();
     let far = pid_in(&dir.join("far")).await;
     let supervisor = supervisor_of(&dir);
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisor), nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisor), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
     let ended = world.end("a").await;
-    assert_eq!((&ended["status"]["phase"], &ended["status"]["reason"]), (&json!("Failed"), &json!("Shutdown")));
+    assert_eq!(
+        (&ended["status"]["phase"], &ended["status"]["reason"]),
+        (&json!("Failed"), &json!("Shutdown"))
+    );
     assert_eq!(world.run(shell("b", "true")).await["status"]["phase"], "Succeeded");
     gone(far).await;
     assert_ne!(supervisor_of(&dir), supervisor);

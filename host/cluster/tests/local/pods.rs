@@ -40,7 +40,8 @@ async fn failure_brings_code_and_last_words() {
 #[tokio::test]
 async fn a_command_that_is_not_there_says_what_to_do() {
     let mut world = World::new().await;
-    let object = world.run(pod("a", json!([{"name": "c", "image": "img:1", "command": ["no-such-thing"]}]))).await;
+    let object =
+        world.run(pod("a", json!([{"name": "c", "image": "img:1", "command": ["no-such-thing"]}]))).await;
     let ended = terminated(&object);
     assert_eq!((&ended["exitCode"], &ended["reason"]), (&json!(127), &json!("ContainerCannotRun")));
     let message = ended["message"].as_str().unwrap();
@@ -65,10 +66,12 @@ async fn arguments_arrive_as_they_are() {
 
 #[tokio::test]
 async fn every_attempt_has_its_own_directory_and_environment() {
-    let image = serde_json::from_value(json!({"match": "img:*", "env": {"vars": {"FROM": "image"}}})).unwrap();
+    let image =
+        serde_json::from_value(json!({"match": "img:*", "env": {"vars": {"FROM": "image"}}})).unwrap();
     let images: Vec<ImageRule> = vec![image];
     let mut world = World::with(|config| config.images = images).await;
-    let script = "pwd; echo $FROM $POD_NAME $MINE; cat /dev/stdin; umask; echo x > $TMPDIR/x; ls $TMPDIR; exit 1";
+    let script =
+        "pwd; echo $FROM $POD_NAME $MINE; cat /dev/stdin; umask; echo x > $TMPDIR/x; ls $TMPDIR; exit 1";
     let mut object = shell("a", script);
     object["spec"]["containers"][0]["env"] = json!([{"name": "MINE", "value": "$(POD_IP)!"}]);
     world.run(object).await;
@@ -100,9 +103,7 @@ async fn a_code_directory_is_never_shared() {
 async fn init_containers_run_first_and_in_order() {
     let mut world = World::new().await;
     let dir = world.root.path().display().to_string();
-    let step = |name: &str| {
-        json!({"name": name, "command": ["sh", "-c", format!("sleep 0.02; echo {name} >> {dir}/order")]})
-    };
+    let step = |name: &str| json!({"name": name, "command": ["sh", "-c", format!("sleep 0.02; echo {name} >> {dir}/order")]});
     let mut object = pod("a", json!([step("main")]));
     object["spec"]["initContainers"] = json!([step("first"), step("second")]);
     let ended = world.run(object).await;
@@ -141,7 +142,8 @@ async fn all_containers_run_and_sidecars_end_with_them() {
 #[tokio::test]
 async fn one_failed_container_fails_the_pod() {
     let mut world = World::new().await;
-    let containers = json!([{"name": "c", "command": ["true"]}, {"name": "d", "command": ["sh", "-c", "exit 7"]}]);
+    let containers =
+        json!([{"name": "c", "command": ["true"]}, {"name": "d", "command": ["sh", "-c", "exit 7"]}]);
     let ended = world.run(pod("a", containers)).await;
     assert_eq!(ended["status"]["phase"], "Failed");
     assert_eq!(ended["status"]["containerStatuses"][1]["state"]["terminated"]["exitCode"], 7);
@@ -184,7 +186,10 @@ async fn a_deadline_ends_the_pod() {
     let mut object = shell("a", "sleep 600");
     object["spec"]["activeDeadlineSeconds"] = json!(1);
     let ended = world.run(object).await;
-    assert_eq!((&ended["status"]["phase"], &ended["status"]["reason"]), (&json!("Failed"), &json!("DeadlineExceeded")));
+    assert_eq!(
+        (&ended["status"]["phase"], &ended["status"]["reason"]),
+        (&json!("Failed"), &json!("DeadlineExceeded"))
+    );
     assert_eq!(terminated(&ended)["exitCode"], 143);
     world.stop().await;
 }

@@ -15,7 +15,11 @@ fn asking(name: &str, cpu: &str, script: &str) -> Value {
 async fn pods_wait_until_they_fit() {
     let mut world = World::with(|config| config.cpu = Some("2".into())).await;
     let dir = world.root.path().display().to_string();
-    world.cluster.apply(asking("a", "1500m", &format!("until [ -e {dir}/go ]; do sleep 0.01; done"))).await.unwrap();
+    world
+        .cluster
+        .apply(asking("a", "1500m", &format!("until [ -e {dir}/go ]; do sleep 0.01; done")))
+        .await
+        .unwrap();
     world.cluster.apply(asking("b", "1", "true")).await.unwrap();
     let waiting = world.until("b", |_| true).await;
     let condition = &waiting["status"]["conditions"][0];

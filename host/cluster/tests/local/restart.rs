@@ -38,6 +38,9 @@ async fn pods_that_ran_have_failed_with_the_host() {
     let root = world.stop().await;
     let world = World::at(root, |_| {}).await;
     let object = world.cluster.get(&reference("a")).await.unwrap().unwrap();
-    assert_eq!((&object["status"]["phase"], &object["status"]["reason"]), (&json!("Failed"), &json!("Shutdown")));
+    assert_eq!(
+        (&object["status"]["phase"], &object["status"]["reason"]),
+        (&json!("Failed"), &json!("Shutdown"))
+    );
     world.stop().await;
 }

@@ -47,7 +47,8 @@ impl World {
 
     /// Waits for the end of a pod.
     pub async fn end(&mut self, name: &str) -> Object {
-        self.until(name, |object| matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))).await
+        self.until(name, |object| matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed")))
+            .await
     }
 
     /// Waits until an event of the pod is as expected; events of others are lost.

@@ -83,7 +83,8 @@ async fn run_all(world: &mut World, cases: &[Case], root: &Path, run: &str) {
     let mut wrong = Vec::new();
     let mut open = cases.len();
     while open > 0 {
-        let event = tokio::time::timeout(Duration::from_secs(300), world.events.recv()).await.unwrap().unwrap();
+        let event =
+            tokio::time::timeout(Duration::from_secs(300), world.events.recv()).await.unwrap().unwrap();
         let status = &event.object["status"];
         if !matches!(status["phase"].as_str(), Some("Succeeded" | "Failed")) {
             continue;
@@ -105,7 +106,8 @@ async fn run_all(world: &mut World, cases: &[Case], root: &Path, run: &str) {
 /// What the task itself said: the log without warnings and the timings of flytekit.
 fn words(log: &str) -> String {
     let own = ["to std", "bytes", "last words", "late thread", "logged"];
-    let mut lines: Vec<&str> = log.lines().filter(|line| own.iter().any(|word| line.contains(word))).collect();
+    let mut lines: Vec<&str> =
+        log.lines().filter(|line| own.iter().any(|word| line.contains(word))).collect();
     // Two streams in one file: their order depends on buffers being filled at the same moment.
     lines.sort_unstable();
     lines.join("\n")
@@ -187,10 +189,15 @@ async fn warm_and_cold_leave_the_same_behind() {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&printed.stdout);
-    assert!(printed.status.success(), "{text}{}\nparents: {parents}", String::from_utf8_lossy(&printed.stderr));
+    assert!(
+        printed.status.success(),
+        "{text}{}\nparents: {parents}",
+        String::from_utf8_lossy(&printed.stderr)
+    );
     assert!(std::fs::read_dir(Path::new(root).join("cold")).unwrap().count() > 20);
     for case in &cases {
-        let outputs = |run: &str| std::fs::read(Path::new(root).join(run).join(&case.name).join("meta/outputs.pb"));
+        let outputs =
+            |run: &str| std::fs::read(Path::new(root).join(run).join(&case.name).join("meta/outputs.pb"));
         if case.name == "chance" {
             assert_ne!(outputs("warm").unwrap(), outputs("more").unwrap(), "children share their chance");
         }
@@ -243,12 +250,17 @@ async fn parents_serve_one_environment_each_and_leave_when_idle() {
         with_python(config, &python);
         config.warm.idle_retire = 1;
         config.warm.max_parents = 1;
+        config.warm.learn = false;
     })
     .await;
     let [_, _, parent] = staying(&world, &cases, made.path(), "one").await;
     let other = cases.iter_mut().find(|case| case.name == "how").unwrap();
     other.env.insert("PYTHONHASHSEED".to_owned(), "0".to_owned());
-    assert_eq!(how(&mut world, &cases, "busy").await, "cold plain", "the only parent allowed serves somebody else");
+    assert_eq!(
+        how(&mut world, &cases, "busy").await,
+        "cold plain",
+        "the only parent allowed serves somebody else"
+    );
     std::fs::write(made.path().join("pids.go"), "").unwrap();
     world.end("stays").await;
     assert_eq!(how(&mut world, &cases, "idle").await, "warm plain", "an idle parent makes room");

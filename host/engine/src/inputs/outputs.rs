@@ -5,7 +5,6 @@ use proto::flyteidl::core;
 use crate::error;
 
 /// Checks that every declared output is there and of its type. What was not declared is tolerated.
-#[expect(clippy::result_large_err, reason = "the error is what the shell hands on, by value")]
 pub fn check_outputs(
     declared: &core::VariableMap,
     outputs: &core::LiteralMap,

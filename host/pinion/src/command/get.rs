@@ -5,8 +5,8 @@ use clap::{Subcommand, ValueEnum};
 use comfy_table::Table;
 use comfy_table::presets;
 use proto::flyteidl::admin::{
-    NamedEntityIdentifier, ProjectListRequest, ResourceListRequest, Sort,
-    WorkflowExecutionGetDataRequest, WorkflowExecutionGetRequest, sort,
+    NamedEntityIdentifier, ProjectListRequest, ResourceListRequest, Sort, WorkflowExecutionGetDataRequest,
+    WorkflowExecutionGetRequest, sort,
 };
 use proto::flyteidl::core::Identifier;
 use serde_json::{Value, json};
@@ -158,7 +158,9 @@ async fn nodes(target: &Target, name: &str, format: Format) -> Result<()> {
     for node in super::watch::list(&mut client, target, name).await? {
         let closure = node.closure.unwrap_or_default();
         let error = match &closure.output_result {
-            Some(proto::flyteidl::admin::node_execution_closure::OutputResult::Error(error)) => error.code.clone(),
+            Some(proto::flyteidl::admin::node_execution_closure::OutputResult::Error(error)) => {
+                error.code.clone()
+            }
             _ => String::new(),
         };
         rows.add([
@@ -187,7 +189,8 @@ async fn entities(target: &Target, what: &What, format: Format) -> Result<()> {
             list.workflows.into_iter().map(|it| (it.id, it.closure.and_then(|c| c.created_at))).collect()
         }
         What::Launchplans => {
-            let list = client.list_launch_plans(request).await.map_err(|status| explain(&status))?.into_inner();
+            let list =
+                client.list_launch_plans(request).await.map_err(|status| explain(&status))?.into_inner();
             list.launch_plans.into_iter().map(|it| (it.id, it.closure.and_then(|c| c.created_at))).collect()
         }
         What::Executions { .. } | What::Execution { .. } | What::Nodes { .. } | What::Projects => {

@@ -45,7 +45,11 @@ pub(crate) async fn run(target: &Target, args: &Args) -> Result<()> {
             .with_context(|| format!("node {} of {} has no such attempt", args.node, args.execution))?;
         let closure = task.closure.clone().unwrap_or_default();
         if closure.logs.is_empty() && !args.follow {
-            bail!("node {} has written no log yet (its task is {})", args.node, closure.phase().as_str_name().to_lowercase());
+            bail!(
+                "node {} has written no log yet (its task is {})",
+                args.node,
+                closure.phase().as_str_name().to_lowercase()
+            );
         }
         if let Some(link) = closure.logs.first() {
             let text = fetch(&link.uri).await?;

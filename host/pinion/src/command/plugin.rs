@@ -69,7 +69,8 @@ fn list(options: &Options, json: bool) -> Result<ExitCode> {
         host.drain().await;
         found
     });
-    let good = problems.is_empty() && reports.iter().all(|report| !matches!(report.state, PluginState::Quarantined(_)));
+    let good = problems.is_empty()
+        && reports.iter().all(|report| !matches!(report.state, PluginState::Quarantined(_)));
     if json {
         println!("{}", serde_json::to_string_pretty(&reports)?);
     } else if reports.is_empty() {
@@ -107,7 +108,14 @@ pub(crate) fn check(mut settings: Settings, options: &Options) -> Result<ExitCod
 
 fn print_table(reports: &[PluginReport]) {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["ID", "VERSION", "TASK TYPES", "ISOLATION", "STATE", "FILE"]);
+    table.load_style(presets::NOTHING).set_header([
+        "ID",
+        "VERSION",
+        "TASK TYPES",
+        "ISOLATION",
+        "STATE",
+        "FILE",
+    ]);
     for report in reports {
         let state = match &report.state {
             PluginState::Loaded => "loaded",

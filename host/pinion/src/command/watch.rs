@@ -83,7 +83,8 @@ pub(crate) async fn list(
             sort_by: Some(Sort { key: "created_at".into(), direction: sort::Direction::Ascending.into() }),
             ..Default::default()
         };
-        let page = client.list_node_executions(request).await.map_err(|status| explain(&status))?.into_inner();
+        let page =
+            client.list_node_executions(request).await.map_err(|status| explain(&status))?.into_inner();
         nodes.extend(page.node_executions);
         token = page.token;
         if token.is_empty() {
@@ -173,7 +174,8 @@ fn tree(
         .map_or_else(|| phase::between(closure.started_at.as_ref(), None), phase::duration);
     let workflow = closure.workflow_id.as_ref().map(|id| id.name.clone()).unwrap_or_default();
     let project = execution.id.as_ref().map(|id| format!("{}/{}", id.project, id.domain)).unwrap_or_default();
-    let mut out = format!("{} {name}  {workflow}  {project}  {}  {took}\n", phase::symbol(&word), phase::paint(&word));
+    let mut out =
+        format!("{} {name}  {workflow}  {project}  {}  {took}\n", phase::symbol(&word), phase::paint(&word));
     let shown: Vec<&NodeExecution> = nodes.iter().filter(|node| is_shown(node)).collect();
     for (i, node) in shown.iter().enumerate() {
         let (id, word) = describe(node);
@@ -204,7 +206,10 @@ mod tests {
     fn the_tree_hides_start_and_end_nodes() {
         let node = |id: &str| NodeExecution {
             id: Some(NodeExecutionIdentifier { node_id: id.into(), execution_id: None }),
-            closure: Some(NodeExecutionClosure { phase: node_execution::Phase::Running.into(), ..Default::default() }),
+            closure: Some(NodeExecutionClosure {
+                phase: node_execution::Phase::Running.into(),
+                ..Default::default()
+            }),
             ..Default::default()
         };
         let text = tree(

@@ -95,7 +95,8 @@ impl Children {
         };
         match self.start(launch, Some(theirs.as_fd())) {
             Ok(pid) => {
-                self.parents.insert(launch.id, Parent { channel, pending: HashSet::new(), forked: HashSet::new() });
+                self.parents
+                    .insert(launch.id, Parent { channel, pending: HashSet::new(), forked: HashSet::new() });
                 self.started(launch.id, pid.as_raw(), host);
             }
             Err((step, errno)) => fail(launch.id, step, errno, host),
@@ -236,7 +237,10 @@ impl Children {
         sys::exec(&sys::Exec {
             program: sys::c_string("program", &launch.program)?,
             argv: strings("argument", &mut launch.argv.iter().cloned())?,
-            env: strings("environment", &mut launch.env.iter().map(|(name, value)| format!("{name}={value}")))?,
+            env: strings(
+                "environment",
+                &mut launch.env.iter().map(|(name, value)| format!("{name}={value}")),
+            )?,
             cwd: sys::c_string("cwd", &launch.cwd)?,
             stdin: self.null.as_fd(),
             output: log.as_fd(),

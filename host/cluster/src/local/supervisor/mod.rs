@@ -116,10 +116,8 @@ fn lock(path: &Path) -> io::Result<Flock<File>> {
 fn serve(host: &mut Channel, children: &mut Children, signals: &SignalFd) -> io::Result<()> {
     let parents = children.parent_ids();
     let revents = {
-        let mut fds = vec![
-            PollFd::new(host.fd(), host.interest()),
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-        ];
+        let mut fds =
+            vec![PollFd::new(host.fd(), host.interest()), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         let channels = parents.iter().filter_map(|id| children.parent_channel(*id));
         fds.extend(channels.map(|channel| PollFd::new(channel.fd(), channel.interest())));
         match poll(&mut fds, PollTimeout::NONE) {

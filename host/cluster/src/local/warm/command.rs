@@ -84,7 +84,10 @@ fn read_script(text: &str, script: &Path, env: &BTreeMap<String, String>) -> Opt
         // A line that is too long for the kernel is replaced by installers with a detour over the shell.
         "sh" => (PathBuf::from(exec_line(text.lines().nth(1)?)?), Vec::new()),
         "env" => (find_program(flag.trim(), env, Path::new("/"), "").ok()?, Vec::new()),
-        _ => (PathBuf::from(program), Some(flag.trim().to_owned()).filter(|flag| !flag.is_empty()).into_iter().collect()),
+        _ => (
+            PathBuf::from(program),
+            Some(flag.trim().to_owned()).filter(|flag| !flag.is_empty()).into_iter().collect(),
+        ),
     };
     let is_python = program.file_name()?.to_str()?.starts_with("python");
     (is_python && program.is_absolute()).then_some(Interpreter { program, flags, scripts })
@@ -113,7 +116,10 @@ mod tests {
     #[test]
     fn shebangs_of_all_installers_are_read() {
         assert_eq!(read("#!/v/bin/python"), Some(("/v/bin/python".to_owned(), Vec::new())));
-        assert_eq!(read("#!/v/bin/python3.11 -sE"), Some(("/v/bin/python3.11".to_owned(), vec!["-sE".to_owned()])));
+        assert_eq!(
+            read("#!/v/bin/python3.11 -sE"),
+            Some(("/v/bin/python3.11".to_owned(), vec!["-sE".to_owned()]))
+        );
         let detour = "#!/bin/sh\n'''exec' \"/v x/bin/python3\" \"$0\" \"$@\"\n' '''";
         assert_eq!(read(detour), Some(("/v x/bin/python3".to_owned(), Vec::new())));
         assert_eq!(read("#!/bin/bash"), None);
@@ -122,7 +128,14 @@ mod tests {
 
     #[test]
     fn scripts_of_somebody_else_stay_cold() {
-        assert!(read_script("#!/v/bin/python\nimport other\n", Path::new("/v/bin/pyflyte-execute"), &BTreeMap::new()).is_none());
+        assert!(
+            read_script(
+                "#!/v/bin/python\nimport other\n",
+                Path::new("/v/bin/pyflyte-execute"),
+                &BTreeMap::new()
+            )
+            .is_none()
+        );
         let launch = Launch { program: "/bin/true".into(), ..Launch::default() };
         assert_eq!(Scripts::default().recognise(&launch), None);
     }

@@ -17,10 +17,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::Ordering,
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -94,9 +91,13 @@ pub(crate) struct Forked {
 impl Forked {
     /// Takes note of the end. Returns what a cold start would have ended with. `ours` says that this room killed it.
     pub(crate) fn ended(&self, exit: Exit, ours: bool) -> Exit {
-        let crashed = matches!(exit.signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGABRT | libc::SIGILL | libc::SIGFPE);
+        let crashed =
+            matches!(exit.signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGABRT | libc::SIGILL | libc::SIGFPE);
         if crashed {
-            tracing::warn!(signal = exit.signal, "a task crashed in a warm child; its next attempts start cold");
+            tracing::warn!(
+                signal = exit.signal,
+                "a task crashed in a warm child; its next attempts start cold"
+            );
             self.keeper.state().cold_tasks.insert(self.command.task.clone());
         }
         if exit.code == 0 {
@@ -143,7 +144,11 @@ impl Keeper {
     }
 
     /// Has a warm parent fork the process, starting a parent if there is none yet. `None` if it has to start cold.
-    pub(crate) async fn fork(&self, link: &Link, launch: &Launch) -> Result<Option<(Process, i32, Forked)>, StartError> {
+    pub(crate) async fn fork(
+        &self,
+        link: &Link,
+        launch: &Launch,
+    ) -> Result<Option<(Process, i32, Forked)>, StartError> {
         if !self.shared.config.warm.enabled {
             return Ok(None);
         }
@@ -174,8 +179,10 @@ impl Keeper {
             let Some(parent) = self.parent_for(link, &command.interpreter, &launch.env) else {
                 return Ok(Err("no parent can be kept for this environment".to_owned()));
             };
-            let active = Forked { parent: Arc::clone(&parent), command: command.clone(), keeper: self.clone() };
-            let patience = Duration::from_secs(self.shared.config.warm.wait).saturating_sub(parent.started.elapsed());
+            let active =
+                Forked { parent: Arc::clone(&parent), command: command.clone(), keeper: self.clone() };
+            let patience =
+                Duration::from_secs(self.shared.config.warm.wait).saturating_sub(parent.started.elapsed());
             match parent.ready(patience).await {
                 Readiness::Ready if !parent.suits(&command.interpreter, &launch.env) => continue,
                 Readiness::Ready => {}
@@ -198,7 +205,10 @@ impl Keeper {
                     return Ok(Ok((process, pid, active)));
                 }
                 Err(StartError::Failed { reason, .. }) if reason == "stale" || reason == "retired" => {
-                    tracing::info!("packages of {} changed; its warm parent is replaced", command.interpreter.program.display());
+                    tracing::info!(
+                        "packages of {} changed; its warm parent is replaced",
+                        command.interpreter.program.display()
+                    );
                     self.dismiss(link, &parent);
                 }
                 Err(StartError::Failed { reason, .. }) => return Ok(Err(reason)),
@@ -209,9 +219,15 @@ impl Keeper {
     }
 
     /// The best parent for an environment, started if need be.
-    fn parent_for(&self, link: &Link, interpreter: &Interpreter, env: &BTreeMap<String, String>) -> Option<Arc<Parent>> {
+    fn parent_for(
+        &self,
+        link: &Link,
+        interpreter: &Interpreter,
+        env: &BTreeMap<String, String>,
+    ) -> Option<Arc<Parent>> {
         let mut state = self.state();
-        let suiting = state.parents.iter().filter(|parent| parent.is_open() && parent.suits(interpreter, env));
+        let suiting =
+            state.parents.iter().filter(|parent| parent.is_open() && parent.suits(interpreter, env));
         // A ready one before one that still imports, and the one that knows more before the others.
         let best = suiting.max_by_key(|parent| (parent.is_ready(), parent.preloads)).cloned();
         let parent = match best {
@@ -253,7 +269,12 @@ impl Keeper {
         let parent_env = launch.env.clone();
         let process = link.spawn_parent(launch);
         let parent = Arc::new(Parent::new(process.id, interpreter.clone(), parent_env, preload.len()));
-        tracing::debug!(parent = parent.id, modules = preload.len(), "starting a warm parent of {}", interpreter.program.display());
+        tracing::debug!(
+            parent = parent.id,
+            modules = preload.len(),
+            "starting a warm parent of {}",
+            interpreter.program.display()
+        );
         state.parents.push(Arc::clone(&parent));
         self.shared.followers.spawn(self.clone().follow(link.clone(), process, Arc::clone(&parent)));
         parent
@@ -302,7 +323,12 @@ impl Keeper {
         let mut state = self.state();
         state.parents.retain(|other| other.id != parent.id);
         if let Some(failure) = verdict {
-            tracing::warn!(reason = failure.reason, culprit = failure.culprit, "a warm parent of {} failed", parent.interpreter.program.display());
+            tracing::warn!(
+                reason = failure.reason,
+                culprit = failure.culprit,
+                "a warm parent of {} failed",
+                parent.interpreter.program.display()
+            );
             match failure.culprit {
                 Some(package) => {
                     if let Some(learned) = state.learned.get_mut(&parent.interpreter) {

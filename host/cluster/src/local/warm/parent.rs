@@ -29,14 +29,29 @@ const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
 /// their parent on them. Those that Python code reads are reported by the parent.
 const SENSITIVE: [&str; 4] = ["HOME", "LANG", "LANGUAGE", "GLIBC_TUNABLES"];
 const SENSITIVE_PREFIXES: [&str; 16] = [
-    "PYTHON", "LD_", "LC_", "MALLOC_", "OMP_", "OPENBLAS_", "GOTO_", "MKL_", "KMP_", "BLIS_", "NUMEXPR_", "VECLIB_",
-    "ARROW_", "JE_ARROW_", "GRPC_", "CUDA_",
+    "PYTHON",
+    "LD_",
+    "LC_",
+    "MALLOC_",
+    "OMP_",
+    "OPENBLAS_",
+    "GOTO_",
+    "MKL_",
+    "KMP_",
+    "BLIS_",
+    "NUMEXPR_",
+    "VECLIB_",
+    "ARROW_",
+    "JE_ARROW_",
+    "GRPC_",
+    "CUDA_",
 ];
 /// What a parent imitates for each child.
 const IMITATED: [&str; 2] = ["PYTHONPATH", "PYTHONUNBUFFERED"];
 
 /// Variables that belong to an attempt and not to an environment.
-const OF_ATTEMPT: [&str; 7] = ["FLYTE_INTERNAL_", "FLYTE_ATTEMPT_", "FLYTE_EXECUTION_", "FLYTE_K8S_", "POD_", "BATCH_JOB_", "HOSTNAME"];
+const OF_ATTEMPT: [&str; 7] =
+    ["FLYTE_INTERNAL_", "FLYTE_ATTEMPT_", "FLYTE_EXECUTION_", "FLYTE_K8S_", "POD_", "BATCH_JOB_", "HOSTNAME"];
 
 /// Whether a parent can be asked to fork.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +167,12 @@ impl Parent {
     }
 
     /// Hears what the process has to say until its end. `ready` is called when it has become ready.
-    pub(crate) async fn follow(&self, link: &Link, mut process: Process, ready: impl Fn()) -> Option<Failure> {
+    pub(crate) async fn follow(
+        &self,
+        link: &Link,
+        mut process: Process,
+        ready: impl Fn(),
+    ) -> Option<Failure> {
         let deadline = tokio::time::Instant::now() + IMPORT_PATIENCE;
         let mut failure = Failure { reason: "it ended while it imported".to_owned(), culprit: None };
         loop {
@@ -167,7 +187,12 @@ impl Parent {
             match news {
                 News::Started(_) => {}
                 News::Report(ParentReport { ready: true, env_read, modules, seconds, .. }) => {
-                    tracing::info!(modules, seconds, "a warm parent of {} is ready", self.interpreter.program.display());
+                    tracing::info!(
+                        modules,
+                        seconds,
+                        "a warm parent of {} is ready",
+                        self.interpreter.program.display()
+                    );
                     *lock(&self.env_read) =
                         env_read.into_iter().filter(|name| !IMITATED.contains(&name.as_str())).collect();
                     self.readiness.send_replace(Readiness::Ready);
@@ -206,8 +231,12 @@ fn is_sensitive(name: &str) -> bool {
 
 /// The environment for a parent that is to serve tasks like this one.
 pub(crate) fn own_environment(env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let of_environment = |name: &str| !IMITATED.contains(&name) && !OF_ATTEMPT.iter().any(|prefix| name.starts_with(prefix));
-    env.iter().filter(|(name, _)| of_environment(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    let of_environment =
+        |name: &str| !IMITATED.contains(&name) && !OF_ATTEMPT.iter().any(|prefix| name.starts_with(prefix));
+    env.iter()
+        .filter(|(name, _)| of_environment(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -220,7 +249,8 @@ mod tests {
             pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
         };
         let interpreter = Interpreter { program: "/p".into(), flags: Vec::new(), scripts: "/".into() };
-        let own = own_environment(&env(&[("A", "1"), ("LC_ALL", "C"), ("POD_NAME", "x"), ("PYTHONPATH", "/y")]));
+        let own =
+            own_environment(&env(&[("A", "1"), ("LC_ALL", "C"), ("POD_NAME", "x"), ("PYTHONPATH", "/y")]));
         assert_eq!(own, env(&[("A", "1"), ("LC_ALL", "C")]));
         let parent = Parent::new(1, interpreter.clone(), own, 0);
         let suits = |pairs: &[(&str, &str)]| parent.suits(&interpreter, &env(pairs));
