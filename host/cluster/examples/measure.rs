@@ -31,8 +31,15 @@ async fn main() {
     let mut events = cluster.watch();
     cluster.start().await.expect("a local cluster");
     let mut serial = 0;
+    let lock = root.path().join("local/supervisor.lock");
+    let supervisor = loop {
+        match std::fs::read_to_string(&lock) {
+            Ok(pid) if !pid.is_empty() => break pid,
+            _ => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
     for (label, width, depth) in [("chain of 40", 1, 40), ("fan-out of 200", 200, 1)] {
-        let (mut bare, mut pods) = (Vec::new(), Vec::new());
+        let (mut bare, mut pods, mut spent) = (Vec::new(), Vec::new(), [0, 0]);
         for _ in 0..ROUNDS {
             let start = Instant::now();
             if width == 1 {
@@ -46,7 +53,7 @@ async fn main() {
                 halves.into_iter().for_each(|half| assert!(half.join().is_ok()));
             }
             bare.push(start.elapsed());
-            let start = Instant::now();
+            let (start, cpu) = (Instant::now(), [processor_ms("self"), processor_ms(&supervisor)]);
             for _ in 0..depth {
                 for _ in 0..width {
                     serial += 1;
@@ -59,14 +66,25 @@ async fn main() {
                 }
             }
             pods.push(start.elapsed());
+            spent[0] += processor_ms("self") - cpu[0];
+            spent[1] += processor_ms(&supervisor) - cpu[1];
         }
         let (bare, pods) = (median(bare), median(pods));
+        let each = spent.map(|ms| ms as f64 / (ROUNDS * width * depth) as f64);
+        println!("{label}: processor ms per pod: host {:.2}, supervisor {:.2}", each[0], each[1]);
         println!(
             "{label}: bare {bare:?}, pods {pods:?}, ratio {:.2}",
             pods.as_secs_f64() / bare.as_secs_f64()
         );
     }
     cluster.shutdown(Duration::from_secs(1)).await;
+}
+
+/// Processor time of a process so far, without its children.
+fn processor_ms(pid: &str) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let ticks = |at: usize| stat.rsplit(") ").next()?.split(' ').nth(at)?.parse::<u64>().ok();
+    (ticks(11).unwrap_or_default() + ticks(12).unwrap_or_default()) * 10
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use plugin_api::metadata::PluginMetadata;
 
@@ -12,7 +13,7 @@ use crate::report::{PluginReport, PluginState};
 use crate::{inspect, schema};
 
 /// A file that may be a plugin.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Candidate {
     path: PathBuf,
     /// Id under which the configuration names this file.
@@ -65,16 +66,16 @@ fn find(config: &Config) -> Vec<Candidate> {
 
 /// Reads every candidate. Blocking; nothing of the files runs.
 pub(crate) fn examine_all(config: &Config) -> (Vec<Examined>, Vec<PluginReport>) {
+    let candidates = find(config);
     let (mut examined, mut reports) = (Vec::new(), Vec::new());
-    for candidate in find(config) {
-        let (path, configured) = (candidate.path.clone(), candidate.configured.clone());
-        match examine(candidate, config) {
+    for (candidate, result) in candidates.iter().zip(side_by_side(&candidates, |one| examine(one, config))) {
+        match result {
             Ok(file) => examined.push(file),
             Err(refusal) => reports.push(PluginReport {
-                id: configured,
+                id: candidate.configured.clone(),
                 version: None,
-                sha256: file::read(&path).ok().map(|bytes| file::digest(&bytes)),
-                file: Some(path),
+                sha256: file::read(&candidate.path).ok().map(|bytes| file::digest(&bytes)),
+                file: Some(candidate.path.clone()),
                 task_types: Vec::new(),
                 isolation: None,
                 state: PluginState::Quarantined(refusal),
@@ -84,8 +85,33 @@ pub(crate) fn examine_all(config: &Config) -> (Vec<Examined>, Vec<PluginReport>)
     (examined, reports)
 }
 
-fn examine(candidate: Candidate, config: &Config) -> Result<Examined, Refusal> {
-    let Candidate { path, configured } = candidate;
+/// Applies the function on a few threads; hashing large libraries is most of a start. Results keep their order.
+fn side_by_side<T: Sync, R: Send>(items: &[T], function: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let n_threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(items.len());
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(place) else { return done };
+            done.push((place, function(item)));
+        }
+    };
+    let mut results: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..n_threads).map(|_| scope.spawn(work)).collect();
+        let mut results = work();
+        for other in others {
+            // A panic in there goes on here.
+            results.extend(other.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload)));
+        }
+        results
+    });
+    results.sort_by_key(|(place, _)| *place);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+fn examine(candidate: &Candidate, config: &Config) -> Result<Examined, Refusal> {
+    let Candidate { path, configured } = candidate.clone();
     if !config.allow_world_writable {
         file::check_permissions(&path)?;
     }

@@ -21,7 +21,7 @@ const MAX_SERIES: usize = 500;
 /// What the host does for its plugins. The wiring implements it over the other rooms.
 #[async_trait]
 pub trait HostServices: Send + Sync + 'static {
-    /// Performs a `HostMethod` for a plugin; unknown ones are answered with [`unimplemented`].
+    /// Performs a `HostMethod` for a plugin; unknown ones are answered with [`unimplemented()`].
     async fn call(&self, plugin_id: &str, method: u32, request: Bytes) -> Result<Vec<u8>, Status>;
 
     /// What this host offers, told to each plugin at its start.

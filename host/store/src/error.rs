@@ -142,12 +142,35 @@ fn is_timeout(code: Option<&str>) -> bool {
 fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_) => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| match code.parse::<u32>() {
-            // SQLite, primary codes: busy, locked, read error, disk full.
-            Ok(code) if code < 10_000 => matches!(code & 0xff, 5 | 6 | 10 | 13),
-            // Postgres, classes: connection, rolled back, out of resources, shut down.
-            _ => ["08", "40", "53", "57P"].iter().any(|class| code.starts_with(class)),
-        }),
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| is_transient_code(&code)),
         _ => false,
+    }
+}
+
+/// Codes of Postgres have five characters, those of SQLite are shorter numbers.
+fn is_transient_code(code: &str) -> bool {
+    if code.len() == 5 {
+        // Connection, rolled back, out of resources, shut down.
+        return ["08", "40", "53", "57P"].iter().any(|class| code.starts_with(class));
+    }
+    // Busy, locked, read or write error, disk full.
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_tell_what_may_pass() {
+        for code in ["08006", "40001", "40P01", "53300", "57P01", "5", "517", "6", "10", "778", "13"] {
+            assert!(is_transient_code(code), "{code}");
+        }
+        for code in ["23505", "42601", "22021", "57014", "", "1", "19", "2067", "11", "26", "XX000"] {
+            assert!(!is_transient_code(code), "{code}");
+        }
+        assert!(Error::from(sqlx::Error::PoolTimedOut).is_transient());
+        assert!(!Error::from(sqlx::Error::PoolClosed).is_transient());
+        assert!(!Error::Closed.is_transient());
     }
 }

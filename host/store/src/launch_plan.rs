@@ -27,8 +27,11 @@ pub(crate) const COLUMNS: &[Column] = &[
         admin::LaunchPlanState::try_from(n).ok().map(|state| state.as_str_name())
     }),
     Column::text("schedule_type", "@.schedule_type"),
-    // There is no other kind of condition here.
-    Column::text("launch_condition_type", "@.schedule_type"),
+    // Of Flyte's conditions a schedule is the only one here.
+    Column::text(
+        "launch_condition_type",
+        "case when @.schedule_type in ('CRON', 'RATE') then 'SCHED' else 'NONE' end",
+    ),
     Column::int(
         "workflow_id",
         "(select x.id from entity x where x.kind = 2 and x.project = @.workflow_project \

@@ -81,7 +81,7 @@ pub(crate) async fn open(config: &Config, rest: &str) -> Result<(Tx, Readers, Ar
         // Rows come from the connection's thread: a small buffer would cost a thread switch for every few.
         .row_buffer_size(4096)
         .pragma("temp_store", "memory")
-        .pragma("cache_size", "-16000")
+        .pragma("cache_size", "-16384")
         .disable_statement_logging();
     let mut writer = options
         .clone()
@@ -91,6 +91,7 @@ pub(crate) async fn open(config: &Config, rest: &str) -> Result<(Tx, Readers, Ar
             Synchronous::Normal => SqliteSynchronous::Normal,
             Synchronous::Full => SqliteSynchronous::Full,
         })
+        .pragma("cache_size", "-65536")
         .pragma("wal_autocheckpoint", "4000")
         .pragma("journal_size_limit", "67108864")
         .connect()

@@ -75,3 +75,13 @@ impl RootModule for PluginModuleV1_Ref {
 
 /// Flag: the library was built with `panic=abort`, so a panic ends the process it lives in.
 pub const FLAG_PANIC_ABORT: u64 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_is_frozen() {
+        assert_eq!(PluginModuleV1_Ref::VERSION_STRINGS.version.as_str(), "1.0.0");
+    }
+}

@@ -133,7 +133,7 @@ static void handle(PinionSlice request, void *token, PinionDone done) {
     } else if (says(request, "host-call")) {
         /* BlobGetRequest{uri: "s3://b/k"} */
         const uint8_t get[] = "\x0a\x08s3://b/k";
-        the_host->call(the_host->ctx, 1, (PinionSlice){get, sizeof get - 1}, late, answered_by_host);
+        the_host->call(the_host->ctx, PINION_HOST_BLOB_GET, (PinionSlice){get, sizeof get - 1}, late, answered_by_host);
         return;
     } else if (says(request, "never-done")) {
         /* Keeps the host waiting. */

@@ -1,6 +1,7 @@
 //! Runs the same flytekit tasks cold and warm, and compares all that they leave behind.
 //!
 //! Needs an interpreter with flytekit, pandas and scikit-learn, named by `PINION_TEST_PYTHON`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[allow(dead_code, reason = "the other tests use more of it")]
 #[path = "../local/world.rs"]

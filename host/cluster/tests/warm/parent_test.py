@@ -14,9 +14,11 @@ import tempfile
 import unittest
 
 sys.path.insert(0, sys.argv.pop(1))
+import child
 import embedded_s3
 import fsspec
 import parent
+import unpack
 
 
 class Preload(unittest.TestCase):
@@ -86,7 +88,7 @@ class Preload(unittest.TestCase):
         with parent.SeedsFromEntropy() as seeds:
             chance, fixed = random.Random(), random.Random(7)
         before = chance.getstate(), fixed.getstate()
-        parent.renew_randomness(seeds.generators)
+        child.renew_randomness(seeds.generators)
         self.assertNotEqual(chance.getstate(), before[0])
         self.assertEqual(fixed.getstate(), before[1])
 
@@ -98,10 +100,10 @@ class SearchPath(unittest.TestCase):
             os.mkdir(os.path.join(directory, name))
         open(os.path.join(directory, "regular", "__init__.py"), "w").close()
         open(os.path.join(directory, "notes.txt"), "w").close()
-        self.assertIsNone(parent.shadowed([directory], {"data", "json", "notes"}))
-        self.assertIsNotNone(parent.shadowed([directory], {"regular"}))
+        self.assertIsNone(child.shadowed([directory], {"data", "json", "notes"}))
+        self.assertIsNotNone(child.shadowed([directory], {"regular"}))
         open(os.path.join(directory, "types.py"), "w").close()
-        self.assertIsNotNone(parent.shadowed([directory], {"types"}))
+        self.assertIsNotNone(child.shadowed([directory], {"types"}))
 
     def test_it_is_that_of_a_fresh_interpreter(self):
         directory = os.path.realpath(tempfile.mkdtemp())
@@ -117,7 +119,7 @@ class SearchPath(unittest.TestCase):
             environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
             bare = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, env=environment).stdout
             base = json.loads(bare)[1:]
-            first, _ = parent.search_path(script, base)
+            first, _ = child.search_path(script, base)
             self.assertEqual(first + base, fresh)
         finally:
             del os.environ["PYTHONPATH"]
@@ -142,9 +144,9 @@ class Unpack(unittest.TestCase):
 
         path = self.archive(add)
         trees = []
-        for unpack in (lambda to: self.assertTrue(parent.unpack(path, to)), lambda to: subprocess.run(["tar", "-xf", path, "-C", to], check=True)):
+        for run in (lambda to: self.assertTrue(unpack.unpack(path, to)), lambda to: subprocess.run(["tar", "-xf", path, "-C", to], check=True)):
             to = tempfile.mkdtemp()
-            unpack(to)
+            run(to)
             tree = {}
             for directory, names, files in os.walk(to):
                 for name in names + files:
@@ -168,7 +170,7 @@ class Unpack(unittest.TestCase):
 
         for add in (link, lambda tar: tar.addfile(tarfile.TarInfo("../out")), lambda tar: tar.addfile(tarfile.TarInfo("/abs"))):
             to = tempfile.mkdtemp()
-            self.assertFalse(parent.unpack(self.archive(add), to))
+            self.assertFalse(unpack.unpack(self.archive(add), to))
             self.assertEqual(os.listdir(to), [])
 
 

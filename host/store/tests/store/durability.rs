@@ -151,6 +151,21 @@ async fn a_kill_loses_nothing_that_was_acknowledged() {
         child.kill().unwrap();
         done.extend(lines.filter_map(|line| line.strip_prefix("done ").map(str::to_owned)));
         child.wait().unwrap();
+        if w.dialect == "postgres" {
+            // The server may still be busy with what the child sent last.
+            meddle(
+                &w.config,
+                "do $$ begin
+                     perform pg_terminate_backend(pid) from pg_stat_activity
+                         where datname = current_database() and pid <> pg_backend_pid();
+                     while exists (select from pg_stat_activity
+                         where datname = current_database() and pid <> pg_backend_pid()) loop
+                         perform pg_sleep(0.01), pg_stat_clear_snapshot();
+                     end loop;
+                 end $$",
+            )
+            .await;
+        }
 
         let store = Store::open(&w.config).await.unwrap();
         for name in &done {

@@ -216,6 +216,7 @@ async fn launch_plans_and_digests_filter() {
             ("workflow.type", "", "nightly"),
             ("digest", &"09".repeat(32), "nightly lp"),
             ("schedule_type", "NONE", ""),
+            ("launch_condition_type", "SCHED", "nightly lp"),
         ] {
             let query = filters(&[(field, Eq, &[value])]);
             let rows = w.store.launch_plan_list(&Scope::default(), false, &query).await.unwrap();

@@ -17,11 +17,14 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use serde_json::json;
+use nix::errno::Errno;
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
@@ -29,7 +32,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
-    command::{Command, ENTRYPOINTS, Interpreter, Scripts},
+    command::{Command, Interpreter, Scripts},
     learned::{ByInterpreter, Learned},
     parent::{Parent, Readiness},
 };
@@ -42,14 +45,22 @@ use super::{
 };
 use crate::Error;
 
-const PARENT_SCRIPT: &str = include_str!("parent.py");
-const EMBEDDED_S3: &str = include_str!("embedded_s3.py");
+/// The scripts of the parents, which lie beside each other where they run.
+const SCRIPTS: [(&str, &str); 4] = [
+    (parent::SCRIPT, include_str!("parent.py")),
+    ("child.py", include_str!("child.py")),
+    ("unpack.py", include_str!("unpack.py")),
+    ("embedded_s3.py", include_str!("embedded_s3.py")),
+];
 
 /// A parent that does not fork within this time hangs.
 const FORK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An environment that can not be warm is not tried again for so long.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// Least age of a parent that makes room for one which knows more.
+const GENERATION: Duration = Duration::from_secs(15);
 
 /// Time between two looks for parents to retire and things to learn.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -67,6 +78,7 @@ struct Shared {
     state: Mutex<State>,
     /// A task has ended and may have taught something.
     ended: Notify,
+    serial: AtomicUsize,
     /// Follows each parent until its end.
     followers: TaskTracker,
 }
@@ -121,12 +133,11 @@ impl Keeper {
     /// Writes the scripts down. Starts no parent: the first task does.
     pub(crate) fn new(config: Arc<Config>, files: &Files) -> Result<Keeper, Error> {
         let directory = files.warm();
-        let temporary = directory.join("tmp");
-        for (path, text) in
-            [(directory.join("parent.py"), PARENT_SCRIPT), (directory.join("embedded_s3.py"), EMBEDDED_S3)]
-        {
+        for (name, text) in SCRIPTS {
+            let path = directory.join(name);
             fs::write(&path, text).map_err(|error| Error::io("write", &path, error))?;
         }
+        let temporary = directory.join(parent::TEMPORARY);
         fs::create_dir_all(&temporary).map_err(|error| Error::io("create", &temporary, error))?;
         let shared = Shared {
             config,
@@ -134,6 +145,7 @@ impl Keeper {
             scripts: Scripts::default(),
             state: Mutex::default(),
             ended: Notify::new(),
+            serial: AtomicUsize::new(0),
             followers: TaskTracker::new(),
         };
         Ok(Keeper { shared: Arc::new(shared) })
@@ -211,6 +223,8 @@ impl Keeper {
                     );
                     self.dismiss(link, &parent);
                 }
+                // It died just now, and whatever it may have forked with its last breath was killed.
+                Err(StartError::Failed { errno, .. }) if errno == Errno::ESRCH as i32 => parent.leave(),
                 Err(StartError::Failed { reason, .. }) => return Ok(Err(reason)),
                 Err(StartError::Lost) => return Err(StartError::Lost),
             }
@@ -240,7 +254,7 @@ impl Keeper {
                 if !make_room(&mut state, link, self.shared.config.warm.max_parents) {
                     return None;
                 }
-                self.start(&mut state, link, interpreter, env, false)
+                self.start(&mut state, link, interpreter, env, false)?
             }
         };
         parent.active.fetch_add(1, Ordering::Relaxed);
@@ -255,7 +269,7 @@ impl Keeper {
         interpreter: &Interpreter,
         env: &BTreeMap<String, String>,
         with_learned: bool,
-    ) -> Arc<Parent> {
+    ) -> Option<Arc<Parent>> {
         let config = &self.shared.config.warm;
         let learned = state
             .learned
@@ -265,7 +279,17 @@ impl Keeper {
         if with_learned {
             preload.extend(config.preload.iter().chain(learned.modules()).cloned());
         }
-        let launch = self.launch(interpreter, env, &preload, config.learn.then(|| learned.path()));
+        let directory = &self.shared.directory;
+        let settings =
+            directory.join(format!("settings-{}.json", self.shared.serial.fetch_add(1, Ordering::Relaxed)));
+        let learned = config.learn.then(|| learned.path());
+        let launch =
+            parent::launch(directory, &settings, &self.shared.config.s3, interpreter, env, &preload, learned);
+        let launch = launch
+            .inspect_err(
+                |error| tracing::error!(error = %error, "cannot write the settings of a warm parent"),
+            )
+            .ok()?;
         let parent_env = launch.env.clone();
         let process = link.spawn_parent(launch);
         let parent = Arc::new(Parent::new(process.id, interpreter.clone(), parent_env, preload.len()));
@@ -277,44 +301,7 @@ impl Keeper {
         );
         state.parents.push(Arc::clone(&parent));
         self.shared.followers.spawn(self.clone().follow(link.clone(), process, Arc::clone(&parent)));
-        parent
-    }
-
-    fn launch(
-        &self,
-        interpreter: &Interpreter,
-        env: &BTreeMap<String, String>,
-        preload: &[String],
-        learned: Option<&std::path::Path>,
-    ) -> Launch {
-        let shared = &self.shared;
-        let scripts: BTreeMap<&str, PathBuf> = ENTRYPOINTS
-            .into_iter()
-            .map(|name| (name, interpreter.scripts.join(name)))
-            .filter(|(_, path)| path.is_file())
-            .collect();
-        let s3 = &shared.config.s3;
-        let embedded = (!s3.bucket_dirs.is_empty() && !s3.endpoint.is_empty()).then(
-            || json!({"endpoint": s3.endpoint, "bucket-dirs": s3.bucket_dirs, "temp-dir": s3.temp_dir}),
-        );
-        let settings = json!({
-            "flags": interpreter.flags, "scripts": scripts, "preload": preload, "learned": learned, "s3": embedded,
-        });
-        let program = interpreter.program.to_string_lossy().into_owned();
-        let script = shared.directory.join("parent.py").to_string_lossy().into_owned();
-        let mut argv = vec![program.clone()];
-        argv.extend(interpreter.flags.iter().cloned());
-        argv.extend([script, settings.to_string()]);
-        let mut env = parent::own_environment(env);
-        env.insert("TMPDIR".to_owned(), shared.directory.join("tmp").to_string_lossy().into_owned());
-        Launch {
-            id: 0,
-            program,
-            argv,
-            env,
-            cwd: shared.directory.to_string_lossy().into_owned(),
-            log: shared.directory.join("parents.log").to_string_lossy().into_owned(),
-        }
+        Some(parent)
     }
 
     /// Stays with a parent until its end.
@@ -387,7 +374,9 @@ impl Keeper {
             }
             let wanted = config.preload.len() + learned.modules().len();
             let has_successor = state.parents.iter().any(|other| other.would_succeed(&parent));
-            if wanted > parent.preloads && !has_successor {
+            // One that has learned already does not make room for each further module at once.
+            let settled = parent.preloads == 0 || parent.started.elapsed() > GENERATION;
+            if wanted > parent.preloads && settled && !has_successor {
                 behind.push(parent);
             }
         }

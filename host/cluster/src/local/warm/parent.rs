@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -9,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::json;
 use tokio::{
     sync::watch,
     time::{sleep_until, timeout},
@@ -16,11 +18,16 @@ use tokio::{
 
 use super::{
     super::{
+        config::S3,
         link::{Link, News, Process},
-        protocol::{ParentReport, ProcessId},
+        protocol::{Launch, ParentReport, ProcessId},
     },
-    command::Interpreter,
+    command::{ENTRYPOINTS, Interpreter},
 };
+
+/// What the interpreter runs, and the directory for its own temporary files.
+pub(crate) const SCRIPT: &str = "parent.py";
+pub(crate) const TEMPORARY: &str = "tmp";
 
 /// A parent that is not ready by then hangs.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
@@ -229,8 +236,41 @@ fn is_sensitive(name: &str) -> bool {
         && (SENSITIVE.contains(&name) || SENSITIVE_PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
 }
 
+/// The process of a parent that serves tasks with this environment and imports `preload` ahead. What it has to know
+/// is written to `settings`, because it can be longer than an argument may be.
+pub(crate) fn launch(
+    directory: &Path,
+    settings: &Path,
+    s3: &S3,
+    interpreter: &Interpreter,
+    env: &BTreeMap<String, String>,
+    preload: &[String],
+    learned: Option<&Path>,
+) -> std::io::Result<Launch> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let scripts: BTreeMap<&str, PathBuf> = ENTRYPOINTS
+        .into_iter()
+        .map(|name| (name, interpreter.scripts.join(name)))
+        .filter(|(_, path)| path.is_file())
+        .collect();
+    let embedded = (!s3.bucket_dirs.is_empty() && !s3.endpoint.is_empty())
+        .then(|| json!({"endpoint": s3.endpoint, "bucket-dirs": s3.bucket_dirs, "temp-dir": s3.temp_dir}));
+    let content = json!({
+        "flags": interpreter.flags, "scripts": scripts, "preload": preload, "learned": learned, "s3": embedded,
+    });
+    let program = text(&interpreter.program);
+    let mut argv = vec![program.clone()];
+    argv.extend(interpreter.flags.iter().cloned());
+    argv.extend([text(&directory.join(SCRIPT)), text(settings)]);
+    std::fs::write(settings, content.to_string())?;
+    let mut env = own_environment(env);
+    env.insert("TMPDIR".to_owned(), text(&directory.join(TEMPORARY)));
+    let log = text(&directory.join("parents.log"));
+    Ok(Launch { id: 0, program, argv, env, cwd: text(directory), log })
+}
+
 /// The environment for a parent that is to serve tasks like this one.
-pub(crate) fn own_environment(env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn own_environment(env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let of_environment =
         |name: &str| !IMITATED.contains(&name) && !OF_ATTEMPT.iter().any(|prefix| name.starts_with(prefix));
     env.iter()
