@@ -3,6 +3,7 @@
 //! The test command (`cargo xtask test`) says through the environment where binary and interpreter are.
 
 pub mod client;
+pub mod database;
 pub mod server;
 
 pub use server::{Options, Server};

@@ -57,3 +57,18 @@ fn an_unconfigured_pyflyte_finds_the_server() {
     let shown = text(&server.pinion(&["get", "execution", &name, "--outputs"]));
     assert!(shown.contains("81") && shown.contains("succeeded"), "{shown}");
 }
+
+#[test]
+fn a_host_on_postgres_serves_the_same_client() {
+    let name = "a_host_on_postgres_serves_the_same_client";
+    let Some(python) = python(name) else { return };
+    let Ok(url) = std::env::var("PINION_TEST_POSTGRES_URL") else {
+        tests::skip(name, "PINION_TEST_POSTGRES_URL is not set; run by `cargo xtask test`");
+        return;
+    };
+    let database = tests::database::create(&url);
+    let set = format!("store.url={database}");
+    let server = Server::start(Options { args: vec!["--set".into(), set], ..Options::default() });
+    server.scenario(&python, "remote_scenario.py");
+    assert!(!server.log().contains(&database), "the log shows the database's URL");
+}

@@ -23,7 +23,7 @@ pub fn run(keep: bool) -> Result<()> {
     let mut server = Server::start(&pinion, &data, &venv_bin)?;
 
     say("the plugins it loaded");
-    tools::run(Command::new(&pinion).args(["plugin", "list"]))?;
+    tools::run(Command::new(&pinion).args(["plugin", "list", "--data-dir"]).arg(&data))?;
 
     say("running tests/examples/wine.py with the stock flytekit: `pyflyte run --remote wine.py training`");
     let output = Command::new(venv_bin.join("pyflyte"))

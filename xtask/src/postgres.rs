@@ -92,7 +92,9 @@ impl Install {
         if let Some(install) = Self::below(Path::new("/"), None) {
             return Ok(install);
         }
-        let root = cache()?.join("postgres");
+        // Postgres refuses root, and another user may not read root's home.
+        let root =
+            if is_root() { PathBuf::from("/var/cache/pinion/postgres") } else { cache()?.join("postgres") };
         let lib = root.join("lib");
         if let Some(install) = Self::below(&root, Some(lib.clone())) {
             return Ok(install);

@@ -65,12 +65,13 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
     }
     run(&mut command)?;
     let bin = target_dir()?.join(profile.dir());
-    stage_plugins(&bin)?;
+    stage_plugins(&bin, profile)?;
     Ok(bin)
 }
 
-/// Puts the plugins of this workspace into `plugins` beside the binary, where the host looks for them.
-fn stage_plugins(bin: &Path) -> Result<()> {
+/// Puts the plugins of this workspace into `plugins` beside the binary, where the host looks for them. Those of a
+/// release go without debug information: the host reads and hashes every byte at each start.
+fn stage_plugins(bin: &Path, profile: Profile) -> Result<()> {
     let dir = bin.join("plugins");
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let rooms = root().join("plugins");
@@ -85,6 +86,11 @@ fn stage_plugins(bin: &Path) -> Result<()> {
         let fresh = dir.join(format!(".{file}.new"));
         let _ = std::fs::remove_file(&fresh);
         std::fs::copy(&built, &fresh).with_context(|| format!("cannot copy {}", built.display()))?;
+        if profile == Profile::Release
+            && let Err(error) = run_quietly(Command::new("strip").arg("--strip-debug").arg(&fresh))
+        {
+            say(&format!("{file} keeps its debug information, the host starts slower for it: {error:#}"));
+        }
         std::fs::rename(&fresh, dir.join(&file)).with_context(|| format!("cannot place {file}"))?;
     }
     Ok(())
