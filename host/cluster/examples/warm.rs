@@ -17,6 +17,7 @@ use tokio::sync::broadcast::Receiver;
 
 const ROUNDS: usize = 7;
 const TIMES: usize = 15;
+const FAN: u32 = 100;
 
 #[derive(Deserialize)]
 struct Case {
@@ -51,7 +52,7 @@ async fn main() {
     let cluster = LocalCluster::new(config).expect("a valid configuration");
     let mut events = cluster.watch();
     cluster.start().await.expect("a local cluster");
-    let mut serial = 0;
+    let mut serial = 0u32;
     for name in words {
         let case = cases.iter().find(|case| case.name == name).expect("a case of make.py");
         // Until the parent is warm and has learned what there is to learn.
@@ -89,6 +90,15 @@ async fn main() {
             ratio(plain),
             ratio(s3)
         );
+        let start = Instant::now();
+        for _ in 0..FAN {
+            serial += 1;
+            cluster.apply(pod(case, &format!("s3://b/{serial}"), serial)).await.expect("applied");
+        }
+        for _ in 0..FAN {
+            end(&mut events).await;
+        }
+        println!("{name}: fan-out of {FAN}: {:?} each", start.elapsed() / FAN);
     }
     cluster.shutdown(Duration::from_secs(1)).await;
 }
@@ -99,21 +109,30 @@ async fn one(
     events: &mut Receiver<std::sync::Arc<Event>>,
     case: &Case,
     out: &str,
-    serial: &mut u64,
+    serial: &mut u32,
 ) -> Duration {
     *serial += 1;
-    let out = format!("{out}/{serial}");
-    let args: Vec<String> = case.args.iter().map(|arg| arg.replace("@OUT@", &out)).collect();
-    let env: Vec<Value> =
-        case.env.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("p{serial}"), "namespace": "n"},
-        "spec": {"containers": [{"name": "c", "image": "i", "args": args, "env": env}]}});
+    let pod = pod(case, &format!("{out}/{serial}"), *serial);
     let start = Instant::now();
     cluster.apply(pod).await.expect("applied");
+    end(events).await;
+    start.elapsed()
+}
+
+fn pod(case: &Case, out: &str, serial: u32) -> Value {
+    let args: Vec<String> = case.args.iter().map(|arg| arg.replace("@OUT@", out)).collect();
+    let env: Vec<Value> =
+        case.env.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("p{serial}"), "namespace": "n"},
+        "spec": {"containers": [{"name": "c", "image": "i", "args": args, "env": env}]}})
+}
+
+/// Waits until some pod has succeeded.
+async fn end(events: &mut Receiver<std::sync::Arc<Event>>) {
     loop {
         let event = events.recv().await.expect("an event");
         match event.object["status"]["phase"].as_str() {
-            Some("Succeeded") => return start.elapsed(),
+            Some("Succeeded") => return,
             Some("Failed") => panic!("{}", event.object["status"]),
             _ => {}
         }

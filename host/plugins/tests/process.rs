@@ -3,7 +3,9 @@
 
 mod world;
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use plugins::{Fault, Interface, Isolation, RefusalKind};
@@ -142,6 +144,24 @@ async fn processes_die_with_the_host() {
     drop((plugin, host));
     until_dead(reason(&runner)).await;
     until_dead(reason(&child)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_host_leaves_no_process_behind() {
+    let world = hostile();
+    let mut host = Command::new(env!("CARGO_BIN_EXE_plugins-test-runner"))
+        .arg("host")
+        .arg(world.dir.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(host.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let runner = line.trim();
+    assert!(is_alive(runner));
+    host.kill().unwrap();
+    host.wait().unwrap();
+    until_dead(runner).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,13 +17,8 @@ pub fn load() -> String {
 
 /// Seconds of processor time a process used, all threads together.
 pub fn cpu_seconds(pid: i32) -> f64 {
-    let stat = read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The command name, in parentheses, may hold anything.
-    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let field =
-        |n: usize| rest.split_whitespace().nth(n).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-    // utime and stime are fields 14 and 15 of the whole line, in hundredths of a second.
-    (field(11) + field(12)) / 100.0
+    let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(pid));
+    clock.and_then(|clock| clock.now()).map_or(f64::NAN, |time| std::time::Duration::from(time).as_secs_f64())
 }
 
 /// Bytes a process has in memory.

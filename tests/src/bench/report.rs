@@ -208,7 +208,7 @@ impl Report {
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+        table.load_style(presets::ASCII_MARKDOWN);
         table.set_header(["goal", "what", "pinion", "reference", "ratio", "target", ""]);
         for line in &self.lines {
             let (reference, ratio, unit) = match &line.reference {

@@ -138,3 +138,46 @@ async fn an_empty_batch_still_meets_the_fence() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_behind_a_takeover() {
+    on_each(|w| async move {
+        let other = w.other_host().await;
+        for round in 0..8 {
+            let key = w.store.execution_insert(&sample::execution(&format!("x{round}"))).await.unwrap();
+            let late = NOW.plus(20_000_000);
+            let old = w.store.lease_acquire(&format!("old{round}"), TTL, NOW).await.unwrap();
+            w.store.executions_claim(&old, 1, NOW).await.unwrap();
+            let new = other.lease_acquire(&format!("new{round}"), TTL, late).await.unwrap();
+            let store = w.store.clone();
+            let writing = tokio::spawn(async move {
+                for attempt in 0.. {
+                    let nodes = (0..50).map(|n| {
+                        let mut row = sample::node(key, &format!("n{n}"));
+                        row.attempt = attempt;
+                        row
+                    });
+                    match store.commit(&old, &Batch { nodes: nodes.collect(), ..Batch::default() }).await {
+                        Ok(()) => {}
+                        Err(Error::Fenced { .. }) => return attempt,
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+                0
+            });
+            // The lease can't be ended while a commit is under it, so this may take several tries.
+            while other.executions_claim(&new, 1, late).await.unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            let at_takeover = other.execution_load(key).await.unwrap();
+            let n_commits = writing.await.unwrap();
+            assert_eq!(other.execution_load(key).await.unwrap(), at_takeover);
+            assert_eq!(at_takeover.0.first().map_or(0, |row| row.attempt + 1), n_commits);
+            other.lease_release(&new).await.unwrap();
+            let done = other.lease_acquire("cleaner", TTL, late).await.unwrap();
+            let ended = Batch { executions: vec![sample::update(key, 4)], ..Batch::default() };
+            other.commit(&done, &ended).await.unwrap();
+        }
+    })
+    .await;
+}
