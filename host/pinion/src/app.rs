@@ -21,7 +21,7 @@ use worker::services::{ServiceDeps, Services};
 use worker::{Clock, Clusters, Deps, Loaded, NoSeam, Registry, StoreTokens, SystemClock, Worker};
 
 use crate::settings::{self, Options, Settings};
-use crate::{banner, logs};
+use crate::{banner, links, logs};
 
 /// The loops of the worker that say when they turn.
 const WORKER_LOOPS: [&str; 3] = ["worker.committer", "worker.lease", "worker.owner"];
@@ -160,6 +160,7 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
         .merge(blob.signed_routes())
         .merge(health.routes())
         .merge(metrics.routes())
+        .merge(links::routes())
         .merge(logs::routes(Arc::clone(&cluster)));
     let mut tasks = JoinSet::new();
     let stop = drain.clone();

@@ -4,6 +4,7 @@ mod app;
 mod banner;
 mod client;
 mod command;
+mod links;
 mod literal;
 mod logs;
 mod phase;

@@ -61,13 +61,13 @@ impl Floor {
 
     /// Commits per second of one small row.
     pub async fn commit_rate(&mut self) -> Result<f64> {
-        let n = 100;
+        let n = 200;
         Ok(n as f64 / self.commits(n, 1).await?.as_secs_f64())
     }
 
     /// Rows per second at ten rows a commit.
     pub async fn grouped_row_rate(&mut self) -> Result<f64> {
-        let n = 100;
+        let n = 500;
         Ok(10.0 * n as f64 / self.commits(n, 10).await?.as_secs_f64())
     }
 

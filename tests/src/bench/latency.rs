@@ -88,6 +88,8 @@ impl<'a> Subject<'a> {
         for plan in [&single, &pair, &single, &pair] {
             api.run(plan).await?;
         }
+        let page = Page::scrape(server);
+        [FIRST_CALL, NODE_GAP, PLUGIN_CALLS].into_iter().try_for_each(|name| page.require(name))?;
         let seen = Situation {
             first_call: Sample::new(Unit::Seconds),
             gap: Sample::new(Unit::Seconds),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use ::tests::Server;
+use anyhow::{Result, ensure};
 
 /// Commits of any kind: histogram.
 pub const STORE_COMMITS: &str = "pinion_store_commit_seconds";
@@ -11,11 +12,11 @@ pub const STORE_ROWS: &str = "pinion_store_rows_total";
 /// Changes of nodes and attempts: counter.
 pub const TRANSITIONS: &str = "pinion_worker_transitions_total";
 /// Creation of an execution to its first plugin call: histogram.
-pub const FIRST_CALL: &str = "pinion_execution_first_call_seconds";
+pub const FIRST_CALL: &str = "pinion_worker_first_call_seconds";
 /// End of a node to the first call for the next: histogram.
-pub const NODE_GAP: &str = "pinion_node_gap_seconds";
-/// Plugin calls: histogram by plugin and verb.
-pub const PLUGIN_CALLS: &str = "pinion_plugin_call_seconds";
+pub const NODE_GAP: &str = "pinion_worker_node_gap_seconds";
+/// Plugin calls: histogram by plugin.
+pub const PLUGIN_CALLS: &str = "plugin_call_seconds";
 
 /// The page at one moment. Series of a name are added up, whatever their labels.
 pub struct Page(HashMap<String, f64>);
@@ -24,6 +25,12 @@ impl Page {
     /// Reads it.
     pub fn scrape(server: &Server) -> Self {
         Self::parse(&server.http("/metrics"))
+    }
+
+    /// An error when the server does not know a histogram, which would be measured as nothing.
+    pub fn require(&self, name: &str) -> Result<()> {
+        ensure!(self.0.contains_key(&format!("{name}_count")), "the server has no metric {name}");
+        Ok(())
     }
 
     fn parse(text: &str) -> Self {
