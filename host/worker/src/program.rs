@@ -65,7 +65,7 @@ impl Program {
         overrides.map(Message::encode_to_vec).unwrap_or_default()
     }
 
-    /// Unique id of a node; all nodes are top-level ones for now.
+    /// Unique id of a node; all nodes are top-level ones.
     pub(crate) fn node_id(&self, node: NodeIdx) -> Arc<str> {
         self.graph.node(node).map_or_else(|| Arc::from(""), |node| node.id.clone())
     }

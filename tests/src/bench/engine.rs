@@ -18,6 +18,9 @@ const CHAIN: usize = 40;
 /// Rows of one commit of a chain: the ended node and its attempt, the started node and its attempt.
 const CHAIN_ROWS: usize = 4;
 
+/// Rewrites of a 1 MB object per second that etcd managed on such a machine when it was quiet (performance.md).
+const ETCD_REWRITES: f64 = 56.0;
+
 /// What one execution took.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cost {
@@ -232,7 +235,9 @@ fn tell_flatness(report: &mut Report, chains: &[Shape], fans: &[Shape], floors: 
     if let Some(largest) = fans.last() {
         let rate = largest.sample(Unit::PerSecond, |cost| cost.transitions / cost.wall);
         let what = format!("{}, transitions per second", largest.name);
-        let name = "rewrites of a 1 MB object";
-        report.ratio("P9", what, &rate, (name, &floors.document_rate), Some(Target::AtLeast(50.0)));
+        let name = "rewrites of a 1 MB row";
+        report.ratio("P9", &what, &rate, (name, &floors.document_rate), None);
+        let etcd = rate.map(Unit::PerSecond, |_| ETCD_REWRITES);
+        report.ratio("P9", &what, &rate, ("etcd 1 MB puts, on record", &etcd), Some(Target::AtLeast(50.0)));
     }
 }

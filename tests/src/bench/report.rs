@@ -49,7 +49,14 @@ impl Sample {
 
     /// The value in the middle; NaN without values.
     pub fn median(&self) -> f64 {
-        self.quantile(0.5)
+        let mut sorted = self.values.clone();
+        sorted.sort_by(f64::total_cmp);
+        let half = sorted.len() / 2;
+        match (sorted.get(half), half.checked_sub(1).and_then(|below| sorted.get(below))) {
+            (Some(upper), Some(lower)) if sorted.len().is_multiple_of(2) => f64::midpoint(*lower, *upper),
+            (Some(middle), _) => *middle,
+            (None, _) => f64::NAN,
+        }
     }
 
     /// The value at a rank from 0 to 1, nearest rank.
@@ -256,6 +263,8 @@ mod tests {
     fn quantiles_are_nearest_ranks() {
         let sample = Sample::of(Unit::Count, (0..101).map(f64::from));
         assert!((sample.quantile(0.99) - 99.0).abs() < 1e-9);
+        assert!((sample.median() - 50.0).abs() < 1e-9);
+        assert!((Sample::of(Unit::Count, [4.0, 1.0]).median() - 2.5).abs() < 1e-9);
         assert!(Sample::new(Unit::Count).median().is_nan());
     }
 }

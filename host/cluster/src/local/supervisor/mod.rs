@@ -18,6 +18,7 @@ use std::{
     os::{fd::AsFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     process::exit,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -58,14 +59,14 @@ pub fn supervisor_main() -> ! {
     }
 }
 
+/// Longest wait for the end of killed leftovers.
+const LEFTOVER_PATIENCE: Duration = Duration::from_secs(5);
+
 fn run(root: &Path) -> io::Result<()> {
     let (host, signals, null) = detach()?;
     let mut host = Channel::new(host)?;
     let lock = lock(&root.join("supervisor.lock"))?;
-    // A host and its supervisor that were both killed leave what the kernel does not tie to them.
-    for pid in processes::marked(&format!("{MARKER}={}", root.display())) {
-        children::send_signal(pid, Signal::SIGKILL as i32);
-    }
+    end_leftovers(&format!("{MARKER}={}", root.display()));
     let mut children = Children::new(null);
     host.send(&FromSupervisor::Ready { pid: std::process::id().cast_signed() });
     host.flush();
@@ -75,6 +76,24 @@ fn run(root: &Path) -> io::Result<()> {
     children.end_all();
     drop(lock);
     Ok(())
+}
+
+/// Ends what a host and a supervisor that were both killed left running, for the kernel does not tie it to them.
+///
+/// Waits until it is gone: a task that is started next may be the same one again. A process that can't be killed (it
+/// hangs in the kernel) is waited for only so long.
+fn end_leftovers(mark: &str) {
+    let until = Instant::now() + LEFTOVER_PATIENCE;
+    loop {
+        let left = processes::marked(mark);
+        if left.is_empty() || Instant::now() > until {
+            return;
+        }
+        for pid in left {
+            children::send_signal(pid, Signal::SIGKILL as i32);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Leaves the terminal and its signals, and takes the socket off standard input.
