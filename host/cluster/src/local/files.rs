@@ -141,6 +141,15 @@ impl Files {
         remove(self.scratch.clone(), false);
     }
 
+    /// Removes all temporary files of containers. Only when nothing runs any more.
+    pub(crate) fn remove_scratch(&self) {
+        self.empty_trash(u64::MAX);
+        // Another host may wait already to work here, and have put something in.
+        for path in [self.scratch.join("trash"), self.scratch.clone()] {
+            let _ = fs::remove_dir(path);
+        }
+    }
+
     /// Removes pods that ended longer ago than `age` and are not `in_use`.
     pub(crate) fn collect_garbage(&self, age: Duration, in_use: impl Fn(&str, &str) -> bool) -> usize {
         let directories = |path: &Path| -> Vec<(String, fs::Metadata)> {

@@ -1,9 +1,9 @@
 //! Runs the containers of Pod objects as processes of this machine: the cluster that needs nothing installed.
 //!
-//! What comes in is a Pod as JSON. It waits in line until its requests fit the machine ([`queue`]), then each of its
-//! containers becomes a process with its own session, working directory, environment and log ([`runner`]), and what
-//! a kubelet would report of it becomes the status of the object ([`status`]). All processes are started by one
-//! small supervisor process ([`supervisor`]), which ends them when the host goes away, however it does.
+//! What comes in is a Pod as JSON. It waits in line until its requests fit the machine (`queue`), then each of its
+//! containers becomes a process with its own session, working directory, environment and log (`runner`), and what
+//! a kubelet would report of it becomes the status of the object (`status`). All processes are started by one
+//! small supervisor process (`supervisor`), which ends them when the host goes away, however it does.
 //!
 //! Design notes. Containers are not isolated from each other or from the machine: an image only chooses the
 //! environment of the process, by configuration. Volumes are not mounted and the network is the machine's. A pod
@@ -267,6 +267,7 @@ impl Cluster for LocalCluster {
         self.stop.cancel();
         self.background.close();
         self.background.wait().await;
+        room.files.remove_scratch();
     }
 }
 

@@ -10,6 +10,7 @@
 //! first, and the supervisor confirms that the fork has not happened.
 
 mod command;
+mod forked;
 mod learned;
 mod parent;
 
@@ -31,6 +32,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use self::forked::Forked;
 use self::{
     command::{Command, Interpreter, Scripts},
     learned::{ByInterpreter, Learned},
@@ -40,7 +42,7 @@ use super::{
     config::Config,
     files::Files,
     link::{Link, Process},
-    protocol::{Exit, Launch},
+    protocol::Launch,
     runner::{StartError, started},
 };
 use crate::Error;
@@ -61,6 +63,12 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Least age of a parent that makes room for one which knows more.
 const GENERATION: Duration = Duration::from_secs(15);
+
+/// A parent that was not used for so long gets no successor.
+const RECENTLY: Duration = Duration::from_secs(60);
+
+/// How long to wait for more to learn when a task has ended.
+const SETTLE: Duration = Duration::from_millis(500);
 
 /// Time between two looks for parents to retire and things to learn.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -91,42 +99,6 @@ struct State {
     hopeless: Vec<(Interpreter, Instant)>,
     /// Tasks that died in a way that may be due to the fork.
     cold_tasks: HashSet<String>,
-}
-
-/// How a process was forked, and what has to be known at its end.
-pub(crate) struct Forked {
-    parent: Arc<Parent>,
-    command: Command,
-    keeper: Keeper,
-}
-
-impl Forked {
-    /// Takes note of the end. Returns what a cold start would have ended with. `ours` says that this room killed it.
-    pub(crate) fn ended(&self, exit: Exit, ours: bool) -> Exit {
-        let crashed =
-            matches!(exit.signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGABRT | libc::SIGILL | libc::SIGFPE);
-        if crashed {
-            tracing::warn!(
-                signal = exit.signal,
-                "a task crashed in a warm child; its next attempts start cold"
-            );
-            self.keeper.state().cold_tasks.insert(self.command.task.clone());
-        }
-        if exit.code == 0 {
-            self.keeper.shared.ended.notify_one();
-        }
-        if self.command.two_step && exit.signal != 0 && !ours {
-            // The outer interpreter passes the negative signal of the inner one to exit(2), which keeps one byte.
-            return Exit { code: 256 - exit.signal, signal: 0, ..exit };
-        }
-        exit
-    }
-}
-
-impl Drop for Forked {
-    fn drop(&mut self) {
-        self.parent.active.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Keeper {
@@ -348,7 +320,8 @@ impl Keeper {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = self.shared.ended.notified() => {}
+                // Tasks come in groups, and what one has not imported the next may.
+                () = self.shared.ended.notified() => sleep(SETTLE).await,
                 () = sleep(LOOK_EVERY) => {}
             }
             if self.shared.config.warm.enabled {
@@ -364,7 +337,7 @@ impl Keeper {
         let mut state = self.state();
         let mut behind = Vec::new();
         for parent in state.parents.clone() {
-            if !parent.is_open() || !parent.is_ready() {
+            if !parent.is_open() || !parent.is_ready() || parent.idle_time() > RECENTLY {
                 continue;
             }
             let config = &self.shared.config.warm;
