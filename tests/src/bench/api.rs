@@ -22,6 +22,9 @@ use super::flow::{self, DOMAIN, Flow, PROJECT};
 /// Longest an execution may take.
 const LIMIT: Duration = Duration::from_secs(1800);
 
+/// Nodes that may run at once: all. The default of the platform is Flyte's, 25.
+const PARALLELISM: i32 = 1_000_000;
+
 /// A connection. Cheap to clone.
 #[derive(Clone)]
 pub struct Api(AdminServiceClient<Channel>);
@@ -70,6 +73,7 @@ impl Api {
             workflow_id: Some(workflow_id),
             default_inputs: Some(ParameterMap { parameters }),
             fixed_inputs: Some(LiteralMap::default()),
+            max_parallelism: PARALLELISM,
             ..LaunchPlanSpec::default()
         };
         let request = LaunchPlanCreateRequest { id: Some(plan.clone()), spec: Some(spec) };
@@ -85,6 +89,7 @@ impl Api {
             spec: Some(ExecutionSpec {
                 launch_plan: Some(plan.clone()),
                 metadata: Some(ExecutionMetadata::default()),
+                max_parallelism: PARALLELISM,
                 ..ExecutionSpec::default()
             }),
             inputs: Some(LiteralMap::default()),
