@@ -22,31 +22,38 @@ pub async fn run(scope: &Scope, report: &mut Report) -> Result<()> {
     let python: PathBuf =
         std::env::var_os("PINION_TEST_PYTHON").context("PINION_TEST_PYTHON is not set")?.into();
     let warm = scope.server("warm", &[]);
+    let learned = scope.server("learned", &[]);
     let cold = scope.server("cold", &["--set", "local-cluster.warm.enabled=false"]);
-    let (mut warm, mut cold) = (Side::prepare(&warm, &python).await?, Side::prepare(&cold, &python).await?);
-    let mut loop_ = ForkLoop::start(&python)?;
-    loop_.run(2)?;
+    let mut warm = Side::prepare(&warm, &python).await?;
+    let mut learned = Side::prepare(&learned, &python).await?;
+    let mut cold = Side::prepare(&cold, &python).await?;
+    let mut bare = ForkLoop::start(&python)?;
     report.progress("warming up");
+    bare.run(2)?;
     warm.run("chain4").await?;
-    let first = Sample::of(Unit::Seconds, [warm.run("wine").await?]);
+    learned.run("chain4").await?;
+    let first = Sample::of(Unit::Seconds, [learned.run("wine").await?]);
     // A parent that learned what the task imports takes its time to import it.
     tokio::time::sleep(Duration::from_secs(10)).await;
-    warm.run("wine").await?;
+    learned.run("wine").await?;
     let seconds = || Sample::new(Unit::Seconds);
     let (mut chain, mut forks, mut cold_chain) = (seconds(), seconds(), seconds());
-    let (mut wine, mut cold_wine) = (seconds(), seconds());
+    let (mut heavy_chain, mut wine, mut cold_wine) = (seconds(), seconds(), seconds());
     for round in 0..scope.rounds {
         report.progress(&format!("round {} of {}", round + 1, scope.rounds));
         chain.push(warm.run("chain40").await?);
-        forks.push(loop_.run(CHAIN)?);
+        forks.push(bare.run(CHAIN)?);
+        heavy_chain.push(learned.run("chain40").await?);
         cold_chain.push(cold.run("chain4").await?);
-        wine.push(warm.run("wine").await?);
+        wine.push(learned.run("wine").await?);
         cold_wine.push(cold.run("wine").await?);
     }
     let scaled = cold_chain.map(Unit::Seconds, |time| time * CHAIN as f64 / COLD_CHAIN as f64);
     report.ratio("P3", "chain of 40, warm", &chain, ("bare fork loop", &forks), Some(Target::AtMost(1.25)));
     let name = "this, cold (chain of 4, scaled)";
     report.ratio("P3", name, &scaled, ("warm", &chain), Some(Target::AtLeast(30.0)));
+    let name = "chain of 40, warm, parent learned pandas + sklearn";
+    report.ratio("P3", name, &heavy_chain, ("without", &chain), None);
     let per_task = chain.map(Unit::Seconds, |time| time / CHAIN as f64);
     report.figure("P3", "one warm task", per_task, None);
     report.ratio("P16", "pandas + sklearn, cold", &cold_wine, ("warm", &wine), Some(Target::AtLeast(10.0)));
