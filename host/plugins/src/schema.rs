@@ -42,14 +42,14 @@ fn problems(schema: &Value, config: &Value) -> Vec<String> {
 }
 
 fn describe(schema: &Value, error: &jsonschema::ValidationError<'_>) -> Vec<String> {
-    let pointer = error.instance_path.to_string();
-    let unknown = match &error.kind {
+    let pointer = error.instance_path().to_string();
+    let unknown = match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected }
         | ValidationErrorKind::UnevaluatedProperties { unexpected } => unexpected,
         // The value itself may be a secret.
         _ => return vec![format!("{}: {}", shown(&pointer), error.masked())],
     };
-    let known = known_keys(schema, &error.schema_path.to_string());
+    let known = known_keys(schema, &error.schema_path().to_string());
     let line = |key: &String| {
         let hint = closest(key, &known).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
         format!("{pointer}/{key}: unknown key{hint}")
