@@ -113,9 +113,17 @@ pub(crate) enum Conn {
 pub(crate) struct Tx {
     pub(crate) conn: Conn,
     pub(crate) wakes: Vec<Wake>,
+    /// Statements that go with the next one: each trip to SQLite's own thread costs as much as a small statement.
+    waiting: Option<Sql>,
+    /// Why statements that waited failed. Whoever they were for has gone on, so nothing of the transaction may stay.
+    broken: Option<Error>,
 }
 
 impl Tx {
+    pub(crate) fn new(conn: Conn) -> Self {
+        Self { conn, wakes: Vec::new(), waiting: None, broken: None }
+    }
+
     pub(crate) fn dialect(&self) -> Dialect {
         match self.conn {
             Conn::Sqlite(_) => Dialect::Sqlite,
@@ -123,8 +131,53 @@ impl Tx {
         }
     }
 
+    /// Runs a statement whose effect nobody looks at, on SQLite together with the next one. Its placeholders must be
+    /// anonymous there. If it fails then, the whole transaction does.
+    pub(crate) async fn defer(&mut self, sql: Sql) -> Result<()> {
+        match self.dialect() {
+            Dialect::Postgres => self.execute(sql).await.map(drop),
+            Dialect::Sqlite => {
+                match &mut self.waiting {
+                    Some(waiting) => waiting.append(sql),
+                    none => *none = Some(sql),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Runs what waits.
+    pub(crate) async fn flush(&mut self) -> Result<()> {
+        let Some(waiting) = self.waiting.take() else { return Ok(()) };
+        let done = self.run(waiting).await.map(drop);
+        self.keep_error(done)
+    }
+
+    /// What spoiled the transaction, once.
+    pub(crate) fn take_broken(&mut self) -> Option<Error> {
+        self.broken.take()
+    }
+
+    /// Forgets what waits: the transaction is given up.
+    pub(crate) fn give_up(&mut self) {
+        self.waiting = None;
+        self.wakes.clear();
+    }
+
+    fn keep_error<T>(&mut self, done: Result<T>) -> Result<T> {
+        if let Err(error) = &done {
+            self.broken.get_or_insert_with(|| error.share());
+        }
+        done
+    }
+
     /// Runs a statement and returns how many rows it changed.
     pub(crate) async fn execute(&mut self, sql: Sql) -> Result<u64> {
+        self.flush().await?;
+        self.run(sql).await
+    }
+
+    async fn run(&mut self, sql: Sql) -> Result<u64> {
         match &mut self.conn {
             Conn::Sqlite(conn) => {
                 let (text, args) = sql.into_sqlite()?;
@@ -141,6 +194,22 @@ impl Tx {
 
     /// Runs a statement and returns its rows.
     pub(crate) async fn fetch(&mut self, sql: Sql) -> Result<Vec<Record>> {
+        let sql = match self.waiting.take() {
+            Some(mut waiting) if !sql.is_numbered() => {
+                waiting.append(sql);
+                let done = self.rows(waiting).await;
+                return self.keep_error(done);
+            }
+            waiting => {
+                self.waiting = waiting;
+                self.flush().await?;
+                sql
+            }
+        };
+        self.rows(sql).await
+    }
+
+    async fn rows(&mut self, sql: Sql) -> Result<Vec<Record>> {
         match &mut self.conn {
             Conn::Sqlite(conn) => fetch_sqlite(conn, sql).await,
             Conn::Postgres(conn) => fetch_postgres(conn, sql).await,
@@ -163,4 +232,47 @@ pub(crate) async fn fetch_postgres(conn: &mut PgConnection, sql: Sql) -> Result<
     let (text, args) = sql.into_postgres()?;
     let rows = sqlx::query_with(text, args).fetch_all(conn).await.map_err(Error::from)?;
     Ok(rows.into_iter().map(Record::Postgres).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn tx(dir: &tempfile::TempDir) -> Tx {
+        let path = dir.path().join("x.db");
+        let path = path.to_str().unwrap();
+        crate::sqlite::open(&crate::Config::default(), path).await.unwrap().0
+    }
+
+    #[tokio::test]
+    async fn what_waits_goes_before_the_next_statement() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tx = tx(&dir).await;
+        tx.defer(Sql::new("begin immediate")).await.unwrap();
+        tx.defer(Sql::new("insert into counter (name, value) values (?, ?)").bind("a").bind(1))
+            .await
+            .unwrap();
+        tx.defer(Sql::new("insert into counter (name, value) values (?, ?)").bind("b").bind(2))
+            .await
+            .unwrap();
+        let sum = Sql::new("select sum(value) from counter where name in (?, ?)").bind("a").bind("b");
+        assert!(!sum.is_numbered());
+        let rows = tx.fetch(sum).await.unwrap();
+        assert_eq!(rows[0].cursor().i64().unwrap(), 3);
+        tx.defer(Sql::new("rollback")).await.unwrap();
+        tx.flush().await.unwrap();
+        let numbered = Sql::new("select count(*) from counter where name = $1").bind("a");
+        assert_eq!(tx.fetch(numbered).await.unwrap()[0].cursor().i64().unwrap(), 0);
+        assert!(tx.take_broken().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_waits_and_fails_breaks_the_transaction() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tx = tx(&dir).await;
+        tx.defer(Sql::new("begin immediate")).await.unwrap();
+        tx.defer(Sql::new("insert into nothing values (?)").bind(1)).await.unwrap();
+        assert!(tx.fetch(Sql::new("select $1").bind(7)).await.is_err());
+        assert!(tx.take_broken().is_some());
+    }
 }

@@ -98,6 +98,12 @@ pub enum Error {
         /// What is wrong; never the URL, which may hold a password.
         reason: String,
     },
+    /// A signal has decided its gate, and another value can't change that any more.
+    #[error("signal {id} has been set and its gate has ended")]
+    SignalSettled {
+        /// Id of the signal.
+        id: String,
+    },
     /// The store has been closed.
     #[error("store is closed")]
     Closed,

@@ -2,10 +2,11 @@
 
 use model::{EntityKind, ExecutionId, Timestamp};
 use proto::flyteidl::core;
+use proto::flyteidl::event::workflow_execution_event::OutputResult;
 
 use crate::record::Record;
 use crate::sql::Sql;
-use crate::{Error, ExecutionKey, ExecutionRow, Result, Store, Wake};
+use crate::{Error, ExecutionKey, ExecutionRow, OutboxRow, Result, Store, Wake, outbox};
 
 /// What became of a request to abort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub(crate) const READ: &[&str] = &[
     "live",
     "error",
     "spec",
+    "abort_forced",
+    "settings",
 ];
 
 /// A `select` of executions as `e` that ends with `where`.
@@ -108,6 +111,8 @@ pub(crate) fn read(record: &Record) -> Result<ExecutionRow> {
         live: c.bool()?,
         error: c.blob()?,
         spec: c.blob()?,
+        abort_forced: c.bool()?,
+        settings: c.blob()?,
     })
 }
 
@@ -143,6 +148,31 @@ impl Store {
         self.fetch_optional(sql).await?.as_ref().map(read).transpose()
     }
 
+    /// The executions that a node of another one started, in the order of their keys; with an empty `node_id`, those
+    /// of all its nodes.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn children_of(&self, parent: ExecutionKey, node_id: &str) -> Result<Vec<ExecutionRow>> {
+        let mut sql = select();
+        sql.push("e.parent_id = ").push_arg(parent);
+        if !node_id.is_empty() {
+            sql.push(" and e.parent_node = ").push_arg(node_id);
+        }
+        sql.push(" order by e.id");
+        self.fetch(sql).await?.iter().map(read).collect()
+    }
+
+    /// Executions that ended and still have something to clean up, oldest first.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn execution_debts(&self, limit: u32) -> Result<Vec<ExecutionRow>> {
+        let mut sql = select();
+        sql.push("e.live = 1 and e.phase in (4, 6, 7, 8) order by e.created_at, e.id limit ").push_arg(limit);
+        self.fetch(sql).await?.iter().map(read).collect()
+    }
+
     /// Stores the wish to abort an execution and wakes its owner. The first request's cause and principal stay.
     ///
     /// # Errors
@@ -154,26 +184,85 @@ impl Store {
         principal: &str,
         now: Timestamp,
     ) -> Result<AbortOutcome> {
-        let mut find = Sql::new("select id, phase, aborted_by from execution where ");
+        self.abort(id, (cause, principal), false, now).await
+    }
+
+    /// The same, and its phase becomes ABORTED without waiting until everything is cleaned up: the owner sees to
+    /// that. An execution that an engine outside drives is ended here and now.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn execution_force_abort(
+        &self,
+        id: &ExecutionId,
+        cause: &str,
+        principal: &str,
+        now: Timestamp,
+    ) -> Result<AbortOutcome> {
+        self.abort(id, (cause, principal), true, now).await
+    }
+
+    async fn abort(
+        &self,
+        id: &ExecutionId,
+        (cause, principal): (&str, &str),
+        forced: bool,
+        now: Timestamp,
+    ) -> Result<AbortOutcome> {
+        let mut find = Sql::new("select id, phase, aborted_by, live, parent_id from execution where ");
         push_id(&mut find, id);
         find.push(self.dialect().for_update());
-        let mut update = Sql::new("update execution set abort_cause = ");
-        update.push_arg(cause).push(", aborted_by = ").push_arg(principal);
-        update.push(", phase = ").push_arg(core::workflow_execution::Phase::Aborting as i32);
-        update.push(", updated_at = ").push_arg(now).push(" where ");
-        push_id(&mut update, id);
+        let mut wish = Sql::new("update execution set abort_cause = ");
+        wish.push_arg(cause).push(", aborted_by = ").push_arg(principal);
+        wish.push(", phase = ").push_arg(core::workflow_execution::Phase::Aborting as i32);
+        wish.push(", updated_at = ").push_arg(now).push(" where ");
+        push_id(&mut wish, id);
+        let (wish_event, id_of_event) = (self.events_wanted(), id.clone());
+        let error = core::ExecutionError {
+            code: "Aborted".to_owned(),
+            message: cause.to_owned(),
+            ..core::ExecutionError::default()
+        };
+        let mut force =
+            Sql::new("update execution set abort_forced = 1, phase = case when live = 1 then phase else ");
+        force.push_arg(core::workflow_execution::Phase::Aborted as i32);
+        force.push(" end, duration = case when live = 1 then duration else ").push_arg(now);
+        force.push(" - coalesce(started_at, ").push_arg(now).push(") end where ");
+        push_id(&mut force, id);
         self.write(move |tx| {
             Box::pin(async move {
                 let Some(record) = tx.fetch_optional(find).await? else { return Ok(AbortOutcome::NotFound) };
                 let mut c = record.cursor();
                 let (key, phase, aborted_by) = (c.key()?, c.i32()?, c.opt_text()?);
+                let (live, parent) = (c.bool()?, c.opt_i64()?);
+                let event = |phase| {
+                    OutboxRow::of_workflow(
+                        key,
+                        &id_of_event,
+                        phase,
+                        now,
+                        Some(OutputResult::Error(error.clone())),
+                    )
+                };
+                let mut events = Vec::new();
                 if is_terminal(phase) {
                     return Ok(AbortOutcome::AlreadyTerminal(phase));
                 }
                 if aborted_by.is_none() {
-                    tx.execute(update).await?;
+                    tx.execute(wish).await?;
+                    let aborting = core::workflow_execution::Phase::Aborting as i32;
+                    events.extend(wish_event.workflows.then(|| event(aborting)));
                 }
+                if forced {
+                    tx.execute(force).await?;
+                    let aborted = core::workflow_execution::Phase::Aborted as i32;
+                    events.extend((!live && wish_event.any()).then(|| event(aborted)));
+                }
+                outbox::write(tx, events).await?;
                 tx.wakes.push(Wake::AbortRequested(key));
+                if forced && !live {
+                    tx.wakes.extend(parent.map(|parent| Wake::ChildEnded(ExecutionKey(parent))));
+                }
                 Ok(AbortOutcome::Requested)
             })
         })

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 
 use model::{EntityId, ExecutionId};
 use prost::Message as _;
-use proto::flyteidl::admin;
+use proto::flyteidl::{admin, core};
 use tokio::sync::oneshot;
 
 use crate::dialect::Tx;
 use crate::sql::{Arg, Sql, Type};
 use crate::table::{OnConflict, Table};
 use crate::writer::Op;
-use crate::{Error, ExecutionKey, ExecutionRow, ExecutionUpdate, Result, Store, Wake};
+use crate::{
+    Error, EventWish, ExecutionKey, ExecutionRow, ExecutionUpdate, OutboxRow, Result, Store, Wake, outbox,
+};
 
 const EXECUTION: Table = Table {
     name: "execution",
@@ -58,6 +60,8 @@ const EXECUTION: Table = Table {
         ("live", Type::Int),
         ("error", Type::Blob),
         ("spec", Type::Blob),
+        ("abort_forced", Type::Int),
+        ("settings", Type::Blob),
     ],
 };
 
@@ -82,10 +86,12 @@ pub(crate) struct NewExecution {
     /// Labels, and tags as keys without value; of equal keys the label stays.
     tags: BTreeMap<String, String>,
     created_at: Arg,
+    /// That it is queued, if anyone wants to know. It lacks the key.
+    event: Option<OutboxRow>,
 }
 
 impl NewExecution {
-    fn new(row: &ExecutionRow) -> Result<Self> {
+    fn new(row: &ExecutionRow, wish: EventWish) -> Result<Self> {
         let spec = admin::ExecutionSpec::decode(row.spec.as_slice()).map_err(|error| Error::Corrupt {
             what: "execution spec",
             reason: format!("of new execution {}: {error}", row.id),
@@ -98,8 +104,14 @@ impl NewExecution {
             cells: cells(row),
             tags: tags.chain(labels).collect(),
             created_at: Arg::from(row.created_at),
+            event: wish.workflows.then(|| queued(row)),
         })
     }
+}
+
+fn queued(row: &ExecutionRow) -> OutboxRow {
+    let phase = core::workflow_execution::Phase::Queued as i32;
+    OutboxRow::of_workflow(row.key, &row.id, phase, row.created_at, None)
 }
 
 fn push_entity_id(out: &mut Vec<Arg>, id: Option<&EntityId>) {
@@ -145,6 +157,8 @@ fn cells(row: &ExecutionRow) -> Vec<Arg> {
         Arg::from(row.live),
         Arg::from(&row.error),
         Arg::from(&row.spec),
+        Arg::from(row.abort_forced),
+        Arg::from(&row.settings),
     ]);
     out
 }
@@ -171,7 +185,7 @@ pub(crate) async fn insert_many(
             keys.insert(c.execution_id()?, c.key()?);
         }
     }
-    let mut tags = Vec::new();
+    let (mut tags, mut events) = (Vec::new(), Vec::new());
     let mut out = Vec::with_capacity(rows.len());
     for row in rows {
         // Taken out, so that a later row of the same name finds it taken.
@@ -189,11 +203,13 @@ pub(crate) async fn insert_many(
                 row.created_at.clone(),
             ]);
         }
+        events.extend(row.event.clone().map(|event| OutboxRow { execution: key, ..event }));
         tx.wakes.push(Wake::Created(key));
         out.push(Ok(key));
     }
     metrics::counter!("pinion_store_rows_total", "table" => "execution").increment(out.len() as u64);
     TAG.write(tx, tags, OnConflict::Replace).await?;
+    outbox::write(tx, events).await?;
     Ok(out)
 }
 
@@ -225,13 +241,19 @@ pub(crate) fn update_cells(update: &ExecutionUpdate) -> Vec<Arg> {
     ]
 }
 
+/// Whether these cells end an execution.
+fn ends(cells: &[Arg]) -> bool {
+    matches!(cells.get(1), Some(Arg::Int(Some(4 | 6 | 7 | 8))))
+}
+
 /// Writes the engine's changes. A wish to abort that came in between stays visible: until the execution ends,
-/// its phase stays ABORTING.
+/// its phase stays ABORTING. Whoever started an execution that ends is woken.
 pub(crate) async fn update_many(tx: &mut Tx, mut rows: Vec<Vec<Arg>>) -> Result<()> {
     let mut rest = rows.drain(..);
     while rest.len() > 0 {
         let n_rows = tx.dialect().chunk(rest.len());
         let chunk: Vec<Vec<Arg>> = rest.by_ref().take(n_rows).collect();
+        let some_end = chunk.iter().any(|cells| ends(cells));
         let mut sql = Sql::new(
             "with r (id, phase, outputs_uri, error, error_kind, error_code, updated_at, started_at, duration,
              live) as (",
@@ -245,7 +267,17 @@ pub(crate) async fn update_many(tx: &mut Tx, mut rows: Vec<Vec<Arg>>) -> Result<
              error_code = r.error_code, updated_at = r.updated_at, started_at = r.started_at,
              duration = r.duration, live = r.live from r where execution.id = r.id",
         );
-        let changed = tx.execute(sql).await?;
+        let changed = if some_end {
+            sql.push(" returning case when execution.phase in (4, 6, 7, 8) then execution.parent_id end");
+            let records = tx.fetch(sql).await?;
+            for record in &records {
+                tx.wakes
+                    .extend(record.cursor().opt_i64()?.map(|parent| Wake::ChildEnded(ExecutionKey(parent))));
+            }
+            records.len() as u64
+        } else {
+            tx.execute(sql).await?
+        };
         if changed != n_rows as u64 {
             let id = format!("(one of {n_rows} in a batch)");
             return Err(Error::NotFound { what: "execution", id });
@@ -262,7 +294,7 @@ impl Store {
     /// [`Error::Exists`] when the name is taken, [`Error::Corrupt`] when its spec is no `admin.ExecutionSpec`, or
     /// the database.
     pub async fn execution_insert(&self, row: &ExecutionRow) -> Result<ExecutionKey> {
-        let new = NewExecution::new(row)?;
+        let new = NewExecution::new(row, self.events_wanted())?;
         let (reply, key) = oneshot::channel();
         self.hand_over(Op::Insert(Box::new(new), reply)).await?;
         key.await.map_err(|_| Error::Closed)?

@@ -8,7 +8,10 @@ use crate::entity::vanished;
 use crate::listing::{Column, Join, Listing, Order};
 use crate::record::Record;
 use crate::sql::Sql;
-use crate::{Error, Inserted, LaunchPlanRow, ListQuery, Result, Scope, Store, entity, named_entity};
+use crate::{
+    Error, Inserted, LaunchPlanRow, ListQuery, NewSchedule, Result, Scope, Store, entity, named_entity,
+    schedule,
+};
 
 /// The state of a version that new executions use.
 const ACTIVE: i32 = admin::LaunchPlanState::Active as i32;
@@ -123,12 +126,18 @@ async fn insert(tx: &mut Tx, row: &LaunchPlanRow) -> Result<Inserted<LaunchPlanR
         return Ok(if same { Inserted::Identical } else { Inserted::Different(Box::new(found)) });
     }
     if row.state != 0 {
-        set_state(tx, id, row.state, row.updated_at).await?;
+        set_state(tx, id, row.state, None, row.updated_at).await?;
     }
     Ok(Inserted::New)
 }
 
-async fn set_state(tx: &mut Tx, id: &EntityId, state: i32, now: Timestamp) -> Result<()> {
+async fn set_state(
+    tx: &mut Tx,
+    id: &EntityId,
+    state: i32,
+    schedule: Option<&NewSchedule>,
+    now: Timestamp,
+) -> Result<()> {
     let mut lock = Sql::new("select 1 from named_entity where kind = 3 and ");
     push_name(&mut lock, &id.project, &id.domain, &id.name);
     lock.push(tx.dialect().for_update());
@@ -144,7 +153,13 @@ async fn set_state(tx: &mut Tx, id: &EntityId, state: i32, now: Timestamp) -> Re
     sql.push_arg(state).push(", updated_at = ").push_arg(now).push(" where ");
     push_name(&mut sql, &id.project, &id.domain, &id.name);
     sql.push(" and version = ").push_arg(&id.version);
-    if tx.execute(sql).await? == 0 { Err(vanished(id)) } else { Ok(()) }
+    if tx.execute(sql).await? == 0 {
+        return Err(vanished(id));
+    }
+    match state {
+        ACTIVE => schedule::replace(tx, id, schedule, now).await,
+        _ => schedule::remove_version(tx, id).await,
+    }
 }
 
 impl Store {
@@ -198,7 +213,26 @@ impl Store {
         self.fetch_optional(sql).await?.as_ref().map(read).transpose()
     }
 
-    /// Sets the state of a version. Activating one deactivates the version that was active before, in one step.
+    /// Makes a version the active one. In one step the version that was active before is so no longer, and its
+    /// schedule gives way to the one given here.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the database.
+    pub async fn launch_plan_activate(
+        &self,
+        id: &EntityId,
+        schedule: Option<&NewSchedule>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let (id, schedule) = (id.clone(), schedule.cloned());
+        self.write(move |tx| {
+            Box::pin(async move { set_state(tx, &id, ACTIVE, schedule.as_ref(), now).await })
+        })
+        .await
+    }
+
+    /// Sets the state of a version. Activating one deactivates the version that was active before, in one step; one
+    /// that is deactivated loses its schedule.
     ///
     /// # Errors
     /// [`Error::NotFound`], or the database.
@@ -209,6 +243,6 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), Error> {
         let id = id.clone();
-        self.write(move |tx| Box::pin(async move { set_state(tx, &id, state, now).await })).await
+        self.write(move |tx| Box::pin(async move { set_state(tx, &id, state, None, now).await })).await
     }
 }

@@ -13,8 +13,8 @@ use crate::record::Record;
 use crate::sql::{Arg, Sql};
 use crate::table::{OnConflict, last_of_each};
 use crate::{
-    Batch, Error, ExecutionKey, ExecutionRow, Lease, NodeExecutionRow, Result, Store, TaskExecutionRow, Wake,
-    execution, execution_write, node_execution, task_execution,
+    Batch, Error, ExecutionKey, ExecutionRow, Lease, NodeExecutionRow, OutboxRow, Result, Store,
+    TaskExecutionRow, Wake, execution, execution_write, node_execution, outbox, signal, task_execution,
 };
 
 fn after(now: Timestamp, ttl: Duration) -> Timestamp {
@@ -46,8 +46,10 @@ async fn epochs(tx: &mut Tx, sql: Sql) -> Result<Vec<i64>> {
 
 /// Makes sure that nobody ends this lease before the transaction does.
 async fn fence(tx: &mut Tx, lease: &Lease) -> Result<()> {
+    let dialect = tx.dialect();
     let mut sql = Sql::new("select epoch from lease where epoch = ");
-    sql.push_arg(lease.epoch).push(" and host = ").push_arg(&lease.host).push(tx.dialect().for_share());
+    sql.push_place(dialect, lease.epoch).push(" and host = ").push_place(dialect, &lease.host);
+    sql.push(dialect.for_share());
     match tx.fetch_optional(sql).await? {
         Some(_) => Ok(()),
         None => Err(fenced(lease)),
@@ -82,6 +84,8 @@ struct Encoded {
     executions: Vec<Vec<Arg>>,
     nodes: Vec<Vec<Arg>>,
     tasks: Vec<Vec<Arg>>,
+    signals: Vec<Vec<Arg>>,
+    events: Vec<OutboxRow>,
     wakes: Vec<Wake>,
 }
 
@@ -92,6 +96,7 @@ fn encode(batch: &Batch) -> Encoded {
         .map(|update| update.key)
         .chain(batch.nodes.iter().map(|row| row.execution))
         .chain(batch.tasks.iter().map(|row| row.execution))
+        .chain(batch.signals.iter().map(|row| row.execution))
         .collect();
     keys.sort_unstable();
     keys.dedup();
@@ -102,10 +107,14 @@ fn encode(batch: &Batch) -> Encoded {
     nodes.sort_unstable_by_key(|row| (row.execution, row.node_id.as_str()));
     let mut tasks = last_of_each(&batch.tasks, |row| (row.execution, row.node_id.as_str(), row.attempt));
     tasks.sort_unstable_by_key(|row| (row.execution, row.node_id.as_str(), row.attempt));
+    let mut signals = last_of_each(&batch.signals, |row| (row.execution, row.signal_id.as_str()));
+    signals.sort_unstable_by_key(|row| (row.execution, row.signal_id.as_str()));
     Encoded {
         executions: executions.into_iter().map(execution_write::update_cells).collect(),
         nodes: nodes.into_iter().map(node_execution::cells).collect(),
         tasks: tasks.into_iter().map(task_execution::cells).collect(),
+        signals: signals.into_iter().map(signal::cells).collect(),
+        events: batch.events.clone(),
         wakes: keys.into_iter().map(Wake::Changed).collect(),
     }
 }
@@ -115,6 +124,8 @@ async fn write(tx: &mut Tx, lease: &Lease, batch: Encoded) -> Result<()> {
     execution_write::update_many(tx, batch.executions).await?;
     node_execution::TABLE.write(tx, batch.nodes, OnConflict::Replace).await?;
     task_execution::TABLE.write(tx, batch.tasks, OnConflict::Replace).await?;
+    signal::TABLE.write(tx, batch.signals, OnConflict::Keep).await?;
+    outbox::write(tx, batch.events).await?;
     tx.wakes.extend(batch.wakes);
     Ok(())
 }
@@ -227,7 +238,7 @@ impl Store {
         let (lease, encoded) = (lease.clone(), encode(batch));
         let done = self.write(move |tx| Box::pin(async move { write(tx, &lease, encoded).await })).await;
         metrics::histogram!("pinion_store_batch_seconds").record(start.elapsed());
-        let n_rows = batch.executions.len() + batch.nodes.len() + batch.tasks.len();
+        let n_rows = batch.executions.len() + batch.nodes.len() + batch.tasks.len() + batch.signals.len();
         metrics::histogram!("pinion_store_batch_rows").record(n_rows as f64);
         done
     }

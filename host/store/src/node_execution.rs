@@ -7,7 +7,7 @@ use crate::listing::{Column, Join, Listing, Order};
 use crate::record::Record;
 use crate::sql::{Arg, Sql, Type};
 use crate::table::Table;
-use crate::{ExecutionKey, ListQuery, NodeExecutionRow, Result, Store, execution_list};
+use crate::{ExecutionKey, ListQuery, NodeExecutionRow, NodeOutcomeRow, Result, Store, execution_list};
 
 /// Columns of nodes that clients may name.
 pub(crate) const COLUMNS: &[Column] = &[
@@ -73,6 +73,7 @@ pub(crate) const TABLE: Table = Table {
         ("deck_uri", Type::Text),
         ("error", Type::Blob),
         ("extra", Type::Blob),
+        ("detail", Type::Int),
     ],
 };
 
@@ -100,6 +101,7 @@ const READ: &[&str] = &[
     "deck_uri",
     "error",
     "extra",
+    "detail",
 ];
 
 /// Kind and code of a `core.ExecutionError`, for filters; empty when there is none.
@@ -146,6 +148,7 @@ pub(crate) fn cells(row: &NodeExecutionRow) -> Vec<Arg> {
         Arg::from(&row.deck_uri),
         Arg::from(&row.error),
         Arg::from(&row.extra),
+        Arg::from(row.detail),
     ]
 }
 
@@ -182,10 +185,97 @@ pub(crate) fn read(record: &Record) -> Result<NodeExecutionRow> {
         deck_uri: c.text()?,
         error: c.blob()?,
         extra: c.blob()?,
+        detail: c.i64()?,
+    })
+}
+
+/// Most ids in one statement; SQLite binds two values for each.
+const MAX_IDS: usize = 8_000;
+
+/// Nodes in a page of [`NodeOutcomePages`].
+const PAGE: usize = 2_000;
+
+/// The nodes of an execution in the order of their ids, page by page, so that no execution is too large to read.
+#[derive(Debug)]
+pub struct NodeOutcomePages {
+    store: Store,
+    key: ExecutionKey,
+    last: Option<String>,
+}
+
+impl NodeOutcomePages {
+    /// The next page; empty when there are no more.
+    ///
+    /// # Errors
+    /// The database; the same page may be asked for again.
+    pub async fn next(&mut self) -> Result<Vec<NodeOutcomeRow>> {
+        let mut sql = Sql::new(
+            "select n.node_id, n.phase, n.attempt, n.flags, n.input_uri, n.output_uri, n.deck_uri, n.extra
+             from node_execution n where n.execution_id = ",
+        );
+        sql.push_arg(self.key);
+        if let Some(last) = &self.last {
+            sql.push(" and n.node_id > ").push_arg(last);
+        }
+        sql.push(" order by n.node_id limit ").push_arg(PAGE as i64);
+        let rows: Vec<NodeOutcomeRow> =
+            self.store.fetch(sql).await?.iter().map(read_outcome).collect::<Result<_>>()?;
+        if let Some(row) = rows.last() {
+            self.last = Some(row.node_id.clone());
+        }
+        Ok(rows)
+    }
+}
+
+fn read_outcome(record: &Record) -> Result<NodeOutcomeRow> {
+    let mut c = record.cursor();
+    Ok(NodeOutcomeRow {
+        node_id: c.text()?,
+        phase: c.i32()?,
+        attempt: c.i32()?,
+        flags: c.i32()?,
+        input_uri: c.text()?,
+        output_uri: c.text()?,
+        deck_uri: c.text()?,
+        extra: c.blob()?,
     })
 }
 
 impl Store {
+    /// Reads several nodes of an execution with one statement for each 8,000; those that don't exist are left out,
+    /// the order is free.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn node_executions_by_ids<S: AsRef<str>>(
+        &self,
+        key: ExecutionKey,
+        ids: &[S],
+    ) -> Result<Vec<NodeExecutionRow>> {
+        let mut ids: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut out = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(MAX_IDS) {
+            let rows = ids.iter().map(|id| vec![Arg::from(key), Arg::from(*id)]);
+            let mut sql = Sql::new("with r (execution_id, node_id) as (");
+            self.dialect().push_rows(&mut sql, &[Type::Int, Type::Text], rows);
+            sql.push(") select ").push_list("n.", READ.iter().copied());
+            sql.push(
+                " from r join node_execution n on n.execution_id = r.execution_id and n.node_id = r.node_id",
+            );
+            for record in self.fetch(sql).await? {
+                out.push(read(&record)?);
+            }
+        }
+        Ok(out)
+    }
+
+    /// What became of the nodes of an execution, for a recovery.
+    pub fn node_outcomes(&self, key: ExecutionKey) -> NodeOutcomePages {
+        NodeOutcomePages { store: self.clone(), key, last: None }
+    }
+
     /// Reads a node.
     ///
     /// # Errors

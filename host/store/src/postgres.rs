@@ -62,7 +62,7 @@ impl Pools {
     }
 
     pub(crate) async fn begin(&self) -> Result<Tx> {
-        Ok(Tx { conn: Conn::Postgres(self.write.begin().await?), wakes: Vec::new() })
+        Ok(Tx::new(Conn::Postgres(self.write.begin().await?)))
     }
 
     /// Runs `work` in a transaction of its own. Dropped in the middle, it rolls back.

@@ -6,6 +6,8 @@
 
 use model::{EntityId, ExecutionId, Timestamp};
 
+use crate::OutboxRow;
+
 /// Key of an execution inside the database; stable for its whole life and cheaper than the three-part name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExecutionKey(pub i64);
@@ -124,8 +126,15 @@ pub struct ExecutionRow {
     pub started_at: Option<Timestamp>,
     /// Microseconds from start to end, once terminal.
     pub duration: Option<i64>,
-    /// True until the engine has nothing more to do for it: terminal and every clean-up done.
+    /// True until the engine has nothing more to do for it: terminal and every clean-up done. False from the start
+    /// for an execution that an engine outside drives.
     pub live: bool,
+    /// Whether the abort was asked for by force: the phase becomes ABORTED without waiting for the clean-up, which
+    /// goes on behind it.
+    pub abort_forced: bool,
+    /// The matchable attributes that hold for it, resolved at launch: an encoded
+    /// `admin.ListMatchableAttributesGetResponse` with at most one configuration of each kind; empty without any.
+    pub settings: Vec<u8>,
 }
 
 /// What changed about an execution in a round; the engine's half of the row.
@@ -189,6 +198,9 @@ pub struct NodeExecutionRow {
     pub extra: Vec<u8>,
     /// Bit set of [`NodeFlags`].
     pub flags: i32,
+    /// What `engine` settled about the node before it began: the arm of a branch and 1, the size of an array and 1;
+    /// 0 without.
+    pub detail: i64,
     /// When the row was made. Kept from the first write of the row.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -268,6 +280,48 @@ pub struct TaskExecutionRow {
     pub duration: Option<i64>,
 }
 
+/// What a gate node waits for, and the answer once it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignalRow {
+    /// The execution.
+    pub execution: ExecutionKey,
+    /// Its name, unique in the execution.
+    pub signal_id: String,
+    /// Unique id of the node that waits for it; empty when an engine outside made it.
+    pub node_id: String,
+    /// `core.LiteralType` the value must have.
+    pub ty: Vec<u8>,
+    /// `core.Literal`; empty until it is set.
+    pub value: Vec<u8>,
+    /// Who set it.
+    pub set_by: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last set.
+    pub updated_at: Timestamp,
+}
+
+/// What a recovery needs to know of a node of the execution it recovers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeOutcomeRow {
+    /// See [`NodeExecutionRow::node_id`].
+    pub node_id: String,
+    /// See [`NodeExecutionRow::phase`].
+    pub phase: i32,
+    /// See [`NodeExecutionRow::attempt`].
+    pub attempt: i32,
+    /// See [`NodeExecutionRow::flags`].
+    pub flags: i32,
+    /// See [`NodeExecutionRow::input_uri`].
+    pub input_uri: String,
+    /// See [`NodeExecutionRow::output_uri`].
+    pub output_uri: String,
+    /// See [`NodeExecutionRow::deck_uri`].
+    pub deck_uri: String,
+    /// See [`NodeExecutionRow::extra`].
+    pub extra: Vec<u8>,
+}
+
 /// All a round of one or more executions changes; written in one transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
@@ -277,12 +331,20 @@ pub struct Batch {
     pub nodes: Vec<NodeExecutionRow>,
     /// Task rows, inserted or replaced; the last of equal keys wins.
     pub tasks: Vec<TaskExecutionRow>,
+    /// Signals to make; one that is there already keeps its type and value.
+    pub signals: Vec<SignalRow>,
+    /// Events to hand out, in their order.
+    pub events: Vec<OutboxRow>,
 }
 
 impl Batch {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.executions.is_empty() && self.nodes.is_empty() && self.tasks.is_empty()
+        self.executions.is_empty()
+            && self.nodes.is_empty()
+            && self.tasks.is_empty()
+            && self.signals.is_empty()
+            && self.events.is_empty()
     }
 
     /// Adds another batch behind this one.
@@ -290,6 +352,8 @@ impl Batch {
         self.executions.append(&mut other.executions);
         self.nodes.append(&mut other.nodes);
         self.tasks.append(&mut other.tasks);
+        self.signals.append(&mut other.signals);
+        self.events.append(&mut other.events);
     }
 }
 

@@ -7,6 +7,7 @@ use sqlx::postgres::PgArguments;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, AssertSqlSafe, SqlSafeStr, SqlStr};
 
+use crate::dialect::Dialect;
 use crate::{Error, ExecutionKey, Result};
 
 /// Type of a column, of the three the schema has.
@@ -181,6 +182,30 @@ impl Sql {
             own.push_str(name);
         }
         self
+    }
+
+    /// Appends another statement. The placeholders of both must be anonymous.
+    pub(crate) fn append(&mut self, other: Sql) {
+        let own = self.text.to_mut();
+        own.push_str("; ");
+        own.push_str(&other.text);
+        self.args.extend(other.args);
+    }
+
+    /// Whether it has placeholders that are numbered.
+    pub(crate) fn is_numbered(&self) -> bool {
+        self.text.contains('$')
+    }
+
+    /// Appends the placeholder of a value, anonymous where the dialect has such.
+    pub(crate) fn push_place(&mut self, dialect: Dialect, arg: impl Into<Arg>) -> &mut Self {
+        match dialect {
+            Dialect::Postgres => self.push_arg(arg),
+            Dialect::Sqlite => {
+                self.args.push(arg.into());
+                self.push("?")
+            }
+        }
     }
 
     /// Appends the placeholder of a value.

@@ -107,7 +107,7 @@ pub(crate) async fn open(config: &Config, rest: &str) -> Result<(Tx, Readers, Ar
         start: Instant::now(),
         lock: Mutex::new(Some(Arc::clone(&lock))),
     };
-    Ok((Tx { conn: Conn::Sqlite(writer), wakes: Vec::new() }, readers, lock))
+    Ok((Tx::new(Conn::Sqlite(writer)), readers, lock))
 }
 
 /// Reading connections, opened when they are first needed. A read that takes too long or whose caller goes

@@ -69,7 +69,7 @@ impl Table {
             let n = tx.dialect().chunk(rest.len());
             let chunk: Vec<Vec<Arg>> = rest.by_ref().take(n).collect();
             let sql: sql::Sql = self.insert(tx.dialect(), chunk.into_iter(), conflict);
-            tx.execute(sql).await?;
+            tx.defer(sql).await?;
         }
         metrics::counter!("pinion_store_rows_total", "table" => self.name).increment(n_rows);
         Ok(())

@@ -25,13 +25,26 @@ pub enum Wake {
     AbortRequested(ExecutionKey),
     /// Its rows changed.
     Changed(ExecutionKey),
+    /// One of its signals got a value.
+    Signalled(ExecutionKey),
+    /// An execution that one of its nodes started has ended.
+    ChildEnded(ExecutionKey),
+    /// No execution: schedules or backfills were changed.
+    Scheduler,
+    /// No execution: there are new events or deliveries to hand out.
+    Events,
 }
 
 impl Wake {
     /// The execution it is about.
-    pub fn key(self) -> ExecutionKey {
+    pub fn key(self) -> Option<ExecutionKey> {
         match self {
-            Self::Created(key) | Self::AbortRequested(key) | Self::Changed(key) => key,
+            Self::Created(key)
+            | Self::AbortRequested(key)
+            | Self::Changed(key)
+            | Self::Signalled(key)
+            | Self::ChildEnded(key) => Some(key),
+            Self::Scheduler | Self::Events => None,
         }
     }
 
@@ -40,6 +53,10 @@ impl Wake {
             Self::Created(_) => 'c',
             Self::AbortRequested(_) => 'a',
             Self::Changed(_) => 'u',
+            Self::Signalled(_) => 's',
+            Self::ChildEnded(_) => 'e',
+            Self::Scheduler => 't',
+            Self::Events => 'o',
         }
     }
 
@@ -49,6 +66,10 @@ impl Wake {
             'c' => Some(Self::Created(key)),
             'a' => Some(Self::AbortRequested(key)),
             'u' => Some(Self::Changed(key)),
+            's' => Some(Self::Signalled(key)),
+            'e' => Some(Self::ChildEnded(key)),
+            't' => Some(Self::Scheduler),
+            'o' => Some(Self::Events),
             _ => None,
         }
     }
@@ -94,7 +115,7 @@ impl Wakes {
             }
             if let Some(last) = out.last_mut() {
                 // Writing to a string can't fail.
-                let _ = write!(last, " {}{}", wake.letter(), wake.key().0);
+                let _ = write!(last, " {}{}", wake.letter(), wake.key().map_or(0, |key| key.0));
             }
         }
         out
@@ -139,7 +160,14 @@ mod tests {
         let sent: Vec<Wake> = (0..2_000)
             .flat_map(|n| {
                 let key = ExecutionKey(i64::MAX - n);
-                [Wake::Created(key), Wake::AbortRequested(key), Wake::Changed(key)]
+                [
+                    Wake::Created(key),
+                    Wake::AbortRequested(key),
+                    Wake::Changed(key),
+                    Wake::Signalled(key),
+                    Wake::ChildEnded(key),
+                    Wake::Events,
+                ]
             })
             .collect();
         for notice in here.notices(&sent) {

@@ -157,20 +157,21 @@ async fn sqlite_transaction(
     keys: &mut Vec<Result<ExecutionKey>>,
     jobs: &mut [Box<dyn Job>],
 ) -> Result<()> {
-    let begin = || Sql::new("begin immediate");
-    if tx.execute(begin()).await.is_err() {
-        // A rollback that failed left a transaction open.
-        let _ = tx.execute(Sql::new("rollback")).await;
-        tx.execute(begin()).await?;
-    }
+    tx.defer(Sql::new("begin immediate")).await?;
     let mut done = operations(tx, rows, keys, jobs).await;
     if let Ok(true) = done {
-        done = tx.execute(Sql::new("commit")).await.map(|_| true);
+        tx.defer(Sql::new("commit")).await?;
+        done = tx.flush().await.map(|()| true);
+    }
+    if let Some(error) = tx.take_broken() {
+        done = Err(error);
     }
     if !matches!(done, Ok(true)) {
-        tx.wakes.clear();
+        tx.give_up();
         // Some errors have rolled back already; then there is nothing to undo.
         let _ = tx.execute(Sql::new("rollback")).await;
+        // It can't spoil the next transaction: what is wrong with the database shows there by itself.
+        drop(tx.take_broken());
     }
     done.map(drop)
 }
@@ -204,7 +205,7 @@ async fn operations(
     }
     for job in jobs {
         let n_wakes = tx.wakes.len();
-        tx.execute(Sql::new("savepoint operation")).await?;
+        tx.defer(Sql::new("savepoint operation")).await?;
         let ok = job.run(tx).await;
         settle(tx, ok, n_wakes).await?;
     }
@@ -241,5 +242,5 @@ async fn settle(tx: &mut Tx, keep: bool, n_wakes: usize) -> Result<()> {
         tx.wakes.truncate(n_wakes);
         tx.execute(Sql::new("rollback to savepoint operation")).await?;
     }
-    tx.execute(Sql::new("release savepoint operation")).await.map(drop)
+    tx.defer(Sql::new("release savepoint operation")).await
 }

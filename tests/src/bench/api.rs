@@ -5,13 +5,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use proto::flyteidl::admin::{
-    Execution, ExecutionCreateRequest, ExecutionMetadata, ExecutionSpec, GetVersionRequest,
-    LaunchPlanCreateRequest, LaunchPlanSpec, TaskCreateRequest, TaskSpec, WorkflowCreateRequest,
-    WorkflowExecutionGetRequest, WorkflowSpec, execution_closure,
+    Execution, ExecutionCreateRequest, ExecutionMetadata, ExecutionRecoverRequest, ExecutionSpec,
+    GetVersionRequest, LaunchPlanCreateRequest, LaunchPlanSpec, NodeExecutionListRequest,
+    ResourceListRequest, TaskCreateRequest, TaskSpec, WorkflowCreateRequest, WorkflowExecutionGetRequest,
+    WorkflowSpec, execution_closure,
 };
 use proto::flyteidl::core::{
-    Identifier, Literal, LiteralMap, Parameter, ParameterMap, Primitive, ResourceType, Scalar,
-    WorkflowExecutionIdentifier, literal, parameter, primitive, scalar, workflow_execution,
+    Identifier, LiteralMap, Parameter, ParameterMap, ResourceType, WorkflowExecutionIdentifier, parameter,
+    workflow_execution,
 };
 use proto::flyteidl::service::admin_service_client::AdminServiceClient;
 use tonic::Code;
@@ -55,6 +56,7 @@ impl Api {
             .and_then(|interface| interface.inputs.as_ref())
             .is_some_and(|inputs| !inputs.variables.is_empty());
         let interface = flow.workflow.interface.clone().unwrap_or_default();
+        let default_input = flow.default;
         let spec = Some(WorkflowSpec { template: Some(flow.workflow), ..WorkflowSpec::default() });
         let request = WorkflowCreateRequest { id: Some(workflow_id.clone()), spec };
         self.0
@@ -63,7 +65,7 @@ impl Api {
             .with_context(|| format!("CreateWorkflow {}", workflow_id.name))?;
         let plan = flow::id(ResourceType::LaunchPlan, &workflow_id.name);
         let default = |(name, var): (String, _)| {
-            let behavior = Some(parameter::Behavior::Default(integer(7)));
+            let behavior = Some(parameter::Behavior::Default(default_input.clone()));
             (name, Parameter { var: Some(var), behavior })
         };
         let variables = interface.inputs.unwrap_or_default().variables;
@@ -143,6 +145,54 @@ impl Api {
         Ok(start.elapsed())
     }
 
+    /// Starts an execution again with what succeeded in an earlier one.
+    pub async fn recover(&mut self, id: &WorkflowExecutionIdentifier) -> Result<WorkflowExecutionIdentifier> {
+        let request = ExecutionRecoverRequest { id: Some(id.clone()), ..ExecutionRecoverRequest::default() };
+        let reply = self.0.recover_execution(request).await.context("RecoverExecution")?;
+        reply.into_inner().id.context("RecoverExecution answered without an id")
+    }
+
+    /// Waits until an execution failed; any other end is an error.
+    pub async fn wait_failed(&mut self, id: &WorkflowExecutionIdentifier) -> Result<()> {
+        match self.wait(id).await {
+            Ok(_) => bail!("execution {} succeeded", id.name),
+            Err(_) if self.phase(id).await? == workflow_execution::Phase::Failed => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many nodes of an execution stand in a phase, as far as one page tells.
+    pub async fn count_nodes(&mut self, id: &WorkflowExecutionIdentifier, phase: &str) -> Result<usize> {
+        let mut request = NodeExecutionListRequest {
+            workflow_execution_id: Some(id.clone()),
+            limit: 10_000,
+            filters: format!("eq(phase,{phase})"),
+            ..NodeExecutionListRequest::default()
+        };
+        let mut n_nodes = 0;
+        loop {
+            let page = self.0.list_node_executions(request.clone()).await.context("ListNodeExecutions")?;
+            let page = page.into_inner();
+            n_nodes += page.node_executions.len();
+            if page.token.is_empty() {
+                return Ok(n_nodes);
+            }
+            request.token = page.token;
+        }
+    }
+
+    /// A page of executions: how many there are on it, and how long the answer took.
+    pub async fn list(&mut self, request: ResourceListRequest) -> Result<(usize, Duration)> {
+        let start = Instant::now();
+        let page = self.0.list_executions(request).await.context("ListExecutions")?.into_inner();
+        Ok((page.executions.len(), start.elapsed()))
+    }
+
+    async fn phase(&mut self, id: &WorkflowExecutionIdentifier) -> Result<workflow_execution::Phase> {
+        let phase = self.get(id).await?.closure.unwrap_or_default().phase;
+        Ok(workflow_execution::Phase::try_from(phase).unwrap_or_default())
+    }
+
     /// Median time of the smallest request there is.
     pub async fn round_trip(&mut self) -> Result<Duration> {
         let mut times = Vec::new();
@@ -162,10 +212,4 @@ pub fn ended_after(execution: &Execution, start: SystemTime) -> f64 {
     let start = start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     updated.seconds as f64 - start.as_secs() as f64
         + f64::from(updated.nanos - start.subsec_nanos().cast_signed()) / 1e9
-}
-
-fn integer(value: i64) -> Literal {
-    let primitive = Primitive { value: Some(primitive::Value::Integer(value)) };
-    let scalar = Scalar { value: Some(scalar::Value::Primitive(primitive)) };
-    Literal { value: Some(literal::Value::Scalar(Box::new(scalar))), ..Literal::default() }
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use proto::flyteidl::core::{
-    Binding, BindingData, BindingDataCollection, Container, Identifier, LiteralType, Node, NodeMetadata,
-    OutputReference, ResourceType, SimpleType, TaskMetadata, TaskNode, TaskTemplate, TypedInterface,
-    Variable, VariableMap, WorkflowMetadata, WorkflowMetadataDefaults, WorkflowTemplate, binding_data,
-    literal_type, node, task_node, task_template,
+    ArrayNode, Binding, BindingData, BindingDataCollection, Container, Identifier, Literal,
+    LiteralCollection, LiteralType, Node, NodeMetadata, OutputReference, Primitive, ResourceType, Scalar,
+    SimpleType, TaskMetadata, TaskNode, TaskTemplate, TypedInterface, Variable, VariableMap,
+    WorkflowMetadata, WorkflowMetadataDefaults, WorkflowTemplate, array_node, binding_data, literal,
+    literal_type, node, primitive, scalar, task_node, task_template,
 };
 
 /// Project of everything here.
@@ -22,6 +23,8 @@ pub struct Flow {
     pub tasks: Vec<TaskTemplate>,
     /// The workflow.
     pub workflow: WorkflowTemplate,
+    /// What its launch plan gives the input `x`, if there is one.
+    pub default: Literal,
 }
 
 /// What a node does.
@@ -33,6 +36,8 @@ pub enum Work {
     Sleep(u32),
     /// Starts `/bin/true`; takes and gives nothing.
     Process,
+    /// Starts `/bin/false`; takes and gives nothing.
+    Failure,
 }
 
 /// An identifier of the bench.
@@ -61,7 +66,7 @@ pub fn chain(name: &str, work: Work, n: usize) -> Flow {
         })
         .collect();
     let last = work.has_value().then(|| promise(&node_name(n.saturating_sub(1)), "o0"));
-    Flow { workflow: workflow(name, work, nodes, last), tasks: vec![task] }
+    Flow { workflow: workflow(name, work, nodes, last), tasks: vec![task], default: integer_literal(7) }
 }
 
 /// So many nodes side by side, and one that takes all their outputs as a list.
@@ -86,31 +91,74 @@ pub fn fan_out(name: &str, work: Work, n: usize) -> Flow {
     }
     // The list itself is no output: a thousand literals in each reply would be measured too.
     let last = work.has_value().then(|| promise(&node_name(0), "o0"));
-    Flow { workflow: workflow(name, work, nodes, last), tasks }
+    Flow { workflow: workflow(name, work, nodes, last), tasks, default: integer_literal(7) }
+}
+
+/// One node that maps a task over a list of so many integers.
+pub fn map(name: &str, work: Work, n: usize) -> Flow {
+    let task = work.task();
+    let inner = node_of("element", &task, None, Vec::new());
+    let node = Node {
+        id: "map".to_owned(),
+        metadata: Some(NodeMetadata { name: "map".to_owned(), ..NodeMetadata::default() }),
+        inputs: vec![Binding { var: "x".to_owned(), binding: Some(promise("", "x")) }],
+        target: Some(node::Target::ArrayNode(Box::new(ArrayNode {
+            node: Some(Box::new(inner)),
+            execution_mode: array_node::ExecutionMode::FullState.into(),
+            is_original_sub_node_interface: Some(true),
+            data_mode: array_node::DataMode::IndividualInputFiles.into(),
+            ..ArrayNode::default()
+        }))),
+        ..Node::default()
+    };
+    let mut workflow = workflow(name, work, vec![node], Some(promise("map", "o0")));
+    workflow.interface = Some(TypedInterface {
+        inputs: Some(variable("x", list_of(integer()))),
+        outputs: Some(variable("o0", list_of(integer()))),
+    });
+    let literals = (0..n).map(|i| integer_literal(i.try_into().unwrap_or(i64::MAX))).collect();
+    let value = literal::Value::Collection(LiteralCollection { literals });
+    let default = Literal { value: Some(value), ..Literal::default() };
+    Flow { tasks: vec![task], workflow, default }
+}
+
+/// So many nodes side by side, and behind them one that fails.
+pub fn failing(name: &str, work: Work, n: usize) -> Flow {
+    let mut flow = fan_out(name, work, n);
+    let all = (0..n).map(node_name).collect();
+    let task = Work::Failure.task();
+    flow.workflow.nodes.push(node_of("failure", &task, None, all));
+    flow.tasks.push(task);
+    flow
 }
 
 impl Work {
     fn has_value(self) -> bool {
-        !matches!(self, Self::Process)
+        !matches!(self, Self::Process | Self::Failure)
     }
 
     fn task(self) -> TaskTemplate {
         match self {
             Self::Echo => echo_task("bench.echo", integer(), None),
             Self::Sleep(ms) => echo_task(&format!("bench.sleep-{ms}"), integer(), Some(ms)),
-            Self::Process => TaskTemplate {
-                id: Some(id(ResourceType::Task, "bench.process")),
-                r#type: "container".to_owned(),
-                metadata: Some(TaskMetadata::default()),
-                interface: Some(TypedInterface::default()),
-                target: Some(task_template::Target::Container(Container {
-                    image: "local".to_owned(),
-                    command: vec!["/bin/true".to_owned()],
-                    ..Container::default()
-                })),
-                ..TaskTemplate::default()
-            },
+            Self::Process => process_task("bench.process", "/bin/true"),
+            Self::Failure => process_task("bench.failure", "/bin/false"),
         }
+    }
+}
+
+fn process_task(name: &str, program: &str) -> TaskTemplate {
+    TaskTemplate {
+        id: Some(id(ResourceType::Task, name)),
+        r#type: "container".to_owned(),
+        metadata: Some(TaskMetadata::default()),
+        interface: Some(TypedInterface::default()),
+        target: Some(task_template::Target::Container(Container {
+            image: "local".to_owned(),
+            command: vec![program.to_owned()],
+            ..Container::default()
+        })),
+        ..TaskTemplate::default()
     }
 }
 
@@ -191,4 +239,10 @@ fn integer() -> LiteralType {
 
 fn list_of(item: LiteralType) -> LiteralType {
     LiteralType { r#type: Some(literal_type::Type::CollectionType(Box::new(item))), ..LiteralType::default() }
+}
+
+fn integer_literal(value: i64) -> Literal {
+    let primitive = Primitive { value: Some(primitive::Value::Integer(value)) };
+    let scalar = Scalar { value: Some(scalar::Value::Primitive(primitive)) };
+    Literal { value: Some(literal::Value::Scalar(Box::new(scalar))), ..Literal::default() }
 }

@@ -16,12 +16,14 @@ pub mod floor;
 pub mod flow;
 pub mod flytekit;
 pub mod latency;
+pub mod lists;
 pub mod machine;
 pub mod memory;
 pub mod metrics;
 pub mod plugin;
 pub mod process;
 pub mod report;
+pub mod sizes;
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +41,7 @@ pub struct Section {
 }
 
 /// All sections, in the order in which they run.
-pub const SECTIONS: [Section; 7] = [
+pub const SECTIONS: [Section; 9] = [
     Section {
         name: "engine",
         about: "chains and fan-outs of echo tasks against the floor of commits (P1, P5, P9)",
@@ -52,6 +54,8 @@ pub const SECTIONS: [Section; 7] = [
         about: "real flytekit tasks, warm against cold and a bare fork loop (P3, P16)",
     },
     Section { name: "memory", about: "start and idle memory, memory per live node (P7)" },
+    Section { name: "sizes", about: "maps of up to 100,000 elements, recovery of 10,000 nodes (P10)" },
+    Section { name: "lists", about: "list calls with a million executions stored (P14)" },
     Section { name: "plugin", about: "one plugin call, in-process and isolated (P13)" },
 ];
 
@@ -65,6 +69,8 @@ impl Section {
             "process" => Box::pin(process::run(scope, report)).await,
             "flytekit" => Box::pin(flytekit::run(scope, report)).await,
             "memory" => Box::pin(memory::run(scope, report)).await,
+            "sizes" => Box::pin(sizes::run(scope, report)).await,
+            "lists" => Box::pin(lists::run(scope, report)).await,
             "plugin" => Box::pin(plugin::run(scope, report)).await,
             other => anyhow::bail!("there is no section `{other}`"),
         }

@@ -119,6 +119,7 @@ async fn writes_until_it_is_killed() {
                     executions: vec![sample::update(key, 2)],
                     nodes: vec![sample::node(key, "n0")],
                     tasks: vec![sample::attempt(key, "n0", 0)],
+                    ..Batch::default()
                 };
                 store.commit(&lease, &batch).await.unwrap();
                 println!("done {name}");

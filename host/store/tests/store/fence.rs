@@ -14,6 +14,7 @@ fn batch(key: ExecutionKey, node: &str) -> Batch {
         executions: vec![sample::update(key, 2)],
         nodes: vec![sample::node(key, node)],
         tasks: vec![sample::attempt(key, node, 0)],
+        ..Batch::default()
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking; its helpers too")]
 
+mod attribute;
 mod claim;
 mod durability;
 mod execution;
@@ -12,5 +13,6 @@ mod node;
 mod paging;
 mod registry;
 mod sample;
+mod signal;
 mod token;
 mod world;

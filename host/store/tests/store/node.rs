@@ -28,6 +28,7 @@ async fn nodes_and_attempts_round_trip_every_field() {
             executions: vec![sample::update(key, 2)],
             nodes: vec![node.clone(), bare.clone()],
             tasks: vec![task.clone(), bare_task.clone()],
+            ..Batch::default()
         };
         w.store.commit(&lease, &batch).await.unwrap();
         let store = w.reopened().await;
@@ -74,7 +75,8 @@ async fn later_rows_replace_earlier_ones() {
         let mut batch = Batch::default();
         for phase in [1, 2] {
             let (update, node, task) = rows(phase);
-            let mut one = Batch { executions: vec![update], nodes: vec![node], tasks: vec![task] };
+            let mut one =
+                Batch { executions: vec![update], nodes: vec![node], tasks: vec![task], ..Batch::default() };
             batch.append(&mut one);
         }
         w.store.commit(&lease, &batch).await.unwrap();
@@ -84,7 +86,12 @@ async fn later_rows_replace_earlier_ones() {
         let (update, node, task) = rows(3);
         let mut moved = node.clone();
         (moved.parent_id, moved.created_at) = ("other".to_owned(), NOW.plus(99));
-        let batch = Batch { executions: vec![update], nodes: vec![moved], tasks: vec![task.clone()] };
+        let batch = Batch {
+            executions: vec![update],
+            nodes: vec![moved],
+            tasks: vec![task.clone()],
+            ..Batch::default()
+        };
         w.store.commit(&lease, &batch).await.unwrap();
         assert_eq!(w.store.execution_load(key).await.unwrap(), (vec![node.clone()], vec![task]));
         // A node keeps its parent and its time of creation.

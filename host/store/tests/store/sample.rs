@@ -122,6 +122,8 @@ pub fn execution(name: &str) -> ExecutionRow {
         started_at: None,
         duration: None,
         live: true,
+        abort_forced: false,
+        settings: Vec::new(),
     }
 }
 
@@ -150,6 +152,8 @@ pub fn full_execution(name: &str) -> ExecutionRow {
         started_at: Some(NOW.plus(2)),
         duration: Some(3),
         live: false,
+        abort_forced: true,
+        settings: vec![0, 7],
         ..execution(name)
     }
 }
@@ -201,6 +205,7 @@ pub fn node(execution: ExecutionKey, node_id: &str) -> NodeExecutionRow {
         error: error.encode_to_vec(),
         extra: extra.encode_to_vec(),
         flags: 5,
+        detail: 3,
         created_at: NOW,
         updated_at: NOW.plus(1),
         queued_at: Some(NOW.plus(2)),
