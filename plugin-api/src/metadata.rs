@@ -31,7 +31,7 @@ pub struct PluginMetadata {
     /// `unwind` or `abort`: what a panic does.
     #[serde(default = "unwind")]
     pub panic: String,
-    /// Task types it can serve.
+    /// Task types it can serve; `*` stands for every type that no other plugin names.
     pub task_types: Vec<String>,
     /// Task types it claims by default; all it can serve when empty.
     #[serde(default)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::{bin_dir, eventually, finish, scenarios, text};
+use crate::{bin_dir, eventually, finish, scenarios, skip, text};
 
 /// How a server is started.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,18 @@ pub struct Options {
     pub args: Vec<String>,
     /// Listen where an unconfigured client looks, instead of on free ports.
     pub standard_ports: bool,
+}
+
+impl Options {
+    /// A server on a new Postgres database; `None` after writing down why the test is skipped.
+    pub fn on_postgres(test: &str) -> Option<Self> {
+        let Ok(url) = std::env::var("PINION_TEST_POSTGRES_URL") else {
+            skip(test, "PINION_TEST_POSTGRES_URL is not set; run by `cargo xtask test`");
+            return None;
+        };
+        let set = format!("store.url={}", crate::database::create(&url));
+        Some(Self { args: vec!["--set".into(), set], ..Self::default() })
+    }
 }
 
 /// A running server.
@@ -145,11 +157,19 @@ impl Server {
     /// # Panics
     /// When it does not end with `SCENARIO OK`; both its output and the server's log are printed.
     pub fn scenario(&self, python: &Path, script: &str) {
-        let output = finish(self.client(python).arg(script), Duration::from_secs(420));
+        self.scenario_of(python, &[script]);
+    }
+
+    /// As [`Server::scenario`], for a script with arguments.
+    ///
+    /// # Panics
+    /// As [`Server::scenario`].
+    pub fn scenario_of(&self, python: &Path, args: &[&str]) {
+        let output = finish(self.client(python).args(args), Duration::from_secs(420));
         let printed = text(&output);
         assert!(
             output.status.success() && printed.contains("SCENARIO OK"),
-            "{script} failed ({}):\n{printed}\n--- server ---\n{}",
+            "{args:?} failed ({}):\n{printed}\n--- server ---\n{}",
             output.status,
             tail(&self.log(), 120)
         );

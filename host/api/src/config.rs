@@ -16,6 +16,53 @@ pub struct Config {
     pub max_workflow_nodes: usize,
     /// Whether the server describes its services to tools such as grpcurl. Default true.
     pub reflection: bool,
+    /// Which web pages of other origins may use the REST API.
+    pub cors: Cors,
+}
+
+/// Which web pages of other origins may use the REST API. Pages of this server's own origin always may.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Cors {
+    /// Allowed origins such as `http://localhost:3000`, or `*` for any. Empty, the default, allows none: without
+    /// authentication any page in a browser could otherwise run tasks on this machine.
+    pub origins: Vec<String>,
+    /// Headers that those pages may send. Default `Content-Type` and `flyte-authorization`.
+    pub headers: Vec<String>,
+    /// Whether those pages may send cookies. Without effect for `*`: browsers refuse the two together. Default
+    /// true.
+    pub credentials: bool,
+}
+
+impl Default for Cors {
+    fn default() -> Self {
+        let headers = ["Content-Type", "flyte-authorization"];
+        Self { origins: Vec::new(), headers: headers.map(str::to_owned).to_vec(), credentials: true }
+    }
+}
+
+impl Cors {
+    /// Whether any origin is allowed.
+    pub(crate) fn allows_any(&self) -> bool {
+        self.origins.iter().any(|origin| origin == "*")
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        for origin in self.origins.iter().filter(|origin| *origin != "*") {
+            let is_origin = origin.split_once("://").is_some_and(|(scheme, host)| {
+                matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains(['/', '*'])
+            });
+            if !is_origin {
+                return Err(format!(
+                    "cors.origins: `{origin}` is no origin; write `https://host` or `http://host:port`, without a path"
+                ));
+            }
+        }
+        match self.headers.iter().find(|name| http::HeaderName::try_from(name.as_str()).is_err()) {
+            Some(name) => Err(format!("cors.headers: `{name}` is no name of a header")),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Default for Config {
@@ -25,6 +72,7 @@ impl Default for Config {
             max_inline_size: Size::from_mib(2),
             max_workflow_nodes: 100_000,
             reflection: true,
+            cors: Cors::default(),
         }
     }
 }
@@ -50,6 +98,6 @@ impl Config {
         if self.max_workflow_nodes == 0 {
             return Err("max-workflow-nodes: 0 would refuse every workflow".to_owned());
         }
-        Ok(())
+        self.cors.validate()
     }
 }

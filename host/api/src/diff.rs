@@ -1,19 +1,20 @@
 //! Finds what differs between two registrations of one version, as JSON paths with old and new values. Pure.
 //!
-//! Unset, empty and default are the same here, as is any order of map keys.
+//! Unset, empty and default are the same here, as is any order of map keys. Fields that this host does not know count
+//! by their numbers and bytes.
 
-use std::{fmt, sync::LazyLock};
+use std::fmt;
 
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use model::raw::{Type, Unknown};
+use prost_reflect::{DynamicMessage, SerializeOptions};
 use serde_json::{Map, Value};
+
+use crate::descriptors;
 
 /// Changes that are told; the rest is counted.
 const MAX_CHANGES: usize = 8;
 /// Characters of a value that are shown.
 const MAX_SHOWN: usize = 120;
-
-static POOL: LazyLock<Option<DescriptorPool>> =
-    LazyLock::new(|| DescriptorPool::decode(proto::DESCRIPTOR_SET).ok());
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,10 +49,10 @@ impl Changes {
         self.shown.is_empty()
     }
 
-    fn add(&mut self, path: &str, old: Option<&Value>, new: Option<&Value>) {
+    fn add<V>(&mut self, path: &str, old: Option<V>, new: Option<V>, shown: impl Fn(V) -> String) {
         if self.shown.len() < MAX_CHANGES {
             let path = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
-            self.shown.push(Change { path, old: old.map(shown), new: new.map(shown) });
+            self.shown.push(Change { path, old: old.map(&shown), new: new.map(&shown) });
         } else {
             self.more += 1;
         }
@@ -64,13 +65,39 @@ pub fn messages(type_name: &str, old: &[u8], new: &[u8]) -> Changes {
     let mut changes = Changes::default();
     match (to_json(type_name, old), to_json(type_name, new)) {
         (Some(old), Some(new)) => values("", Some(&old), Some(&new), &mut changes),
-        _ => changes.add("", None, None),
+        _ => changes.add("", None, None, shown),
     }
+    let ty = Type::named(type_name);
+    unknown(&ty.unknown(old), &ty.unknown(new), &mut changes);
     changes
 }
 
+/// Compares the fields that no descriptor knows; both sides are sorted by their paths.
+fn unknown(old: &[Unknown], new: &[Unknown], changes: &mut Changes) {
+    if old == new {
+        return;
+    }
+    let mut paths: Vec<_> = old.iter().chain(new).map(|found| found.path.as_str()).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    let of = |side: &[Unknown], path: &str| -> Vec<Unknown> {
+        side.iter().filter(|found| found.path == path).cloned().collect()
+    };
+    let told = |found: Vec<Unknown>| {
+        let n_bytes: usize = found.iter().map(|found| found.value.len()).sum();
+        format!("{n_bytes} bytes of a field that this server does not know")
+    };
+    for path in paths {
+        let (old, new) = (of(old, path), of(new, path));
+        if old != new {
+            let some = |side: Vec<Unknown>| Some(side).filter(|side| !side.is_empty());
+            changes.add(path, some(old), some(new), told);
+        }
+    }
+}
+
 fn to_json(type_name: &str, bytes: &[u8]) -> Option<Value> {
-    let descriptor = POOL.as_ref()?.get_message_by_name(type_name)?;
+    let descriptor = descriptors::pool().get_message_by_name(type_name)?;
     let message = DynamicMessage::decode(descriptor, bytes).ok()?;
     let options = SerializeOptions::new().use_proto_field_name(true).skip_default_fields(true);
     let value = message.serialize_with_options(serde_json::value::Serializer, &options).ok()?;
@@ -110,7 +137,7 @@ fn values(path: &str, old: Option<&Value>, new: Option<&Value>, changes: &mut Ch
             }
         }
         (old, new) if old == new => {}
-        (old, new) => changes.add(path, old, new),
+        (old, new) => changes.add(path, old, new, shown),
     }
 }
 

@@ -87,13 +87,49 @@ pub enum Error {
     /// This version does not do that.
     #[error("{0}")]
     Unsupported(&'static str),
-    /// The execution has ended.
-    #[error("execution {id} is already {phase}")]
+    /// It has ended.
+    #[error("{what} {id} is already {phase}")]
     AlreadyTerminal {
-        /// The execution.
+        /// Kind of thing.
+        what: &'static str,
+        /// Its name.
         id: String,
         /// Name of its phase.
         phase: &'static str,
+    },
+    /// An event says what is known.
+    #[error("{what} {id} is recorded as {phase} already")]
+    Recorded {
+        /// Kind of thing.
+        what: &'static str,
+        /// Its name.
+        id: String,
+        /// Name of the phase.
+        phase: &'static str,
+    },
+    /// An event says what can't follow.
+    #[error("{what} {id} can't go from {from} to {to}")]
+    PhaseChange {
+        /// Kind of thing.
+        what: &'static str,
+        /// Its name.
+        id: String,
+        /// Name of the phase it is in.
+        from: &'static str,
+        /// Name of the phase of the event.
+        to: &'static str,
+    },
+    /// An event comes from somebody who does not drive the execution.
+    #[error("execution {id} is driven by {owner}; events of `{producer}` about it are not taken")]
+    ForeignEvent {
+        /// The execution.
+        id: String,
+        /// Who drives it.
+        owner: String,
+        /// Who sent the event.
+        producer: String,
+        /// The cluster that owns it; may be empty.
+        cluster: String,
     },
     /// A stored message can't be read.
     #[error("cannot decode the stored {what} of {id}")]

@@ -49,14 +49,15 @@ pub fn complete(mut spec: LaunchPlanSpec, workflow: &TypedInterface) -> Result<C
 }
 
 fn check_metadata(spec: &LaunchPlanSpec, expected: &ParameterMap) -> Result<ScheduleType, Error> {
-    let Some(metadata) = &spec.entity_metadata else { return Ok(ScheduleType::None) };
-    if metadata.launch_conditions.is_some() {
-        let field = "spec.entity_metadata.launch_conditions";
-        return Err(Error::invalid(field, "launch conditions are not supported"));
+    if let Some(metadata) = &spec.entity_metadata {
+        if metadata.launch_conditions.is_some() {
+            let field = "spec.entity_metadata.launch_conditions";
+            return Err(Error::invalid(field, "launch conditions are not supported"));
+        }
+        launch::notifications::check(&metadata.notifications)
+            .map_err(|error| Error::invalid("spec.entity_metadata", error.to_string()))?;
     }
-    launch::notifications::check(&metadata.notifications)
-        .map_err(|error| Error::invalid("spec.entity_metadata", error.to_string()))?;
-    schedule::check(metadata.schedule.as_ref(), expected)
+    schedule::check(spec, expected)
 }
 
 #[cfg(test)]

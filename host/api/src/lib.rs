@@ -8,15 +8,12 @@
 //! `signal`, `identity`) hands it to one function of one family; that function answers a message or an [`Error`];
 //! `status` turns the error into a code, in one place. `read` turns rows into messages, `list` and `filter` read
 //! list requests.
-//!
-//! # Design notes
-//! Registered content is kept as this host decodes and encodes it again: fields newer than the `.proto` files here
-//! are dropped at the door. A codec that keeps the raw bytes beside the message would preserve them.
 
 mod admin;
 mod config;
 mod context;
 mod data_proxy;
+mod descriptors;
 mod diff;
 mod error;
 mod expected;
@@ -25,7 +22,9 @@ mod flyte_url;
 pub mod http;
 mod identity;
 mod list;
+mod raw;
 mod read;
+mod rest;
 mod schedule;
 mod seed;
 mod signal;
@@ -37,7 +36,7 @@ use blob::Blob;
 use launch::Launcher;
 use store::Store;
 
-pub use config::Config;
+pub use config::{Config, Cors};
 pub use error::Error;
 pub use http::{Caller, serve};
 pub use seed::seed;
@@ -81,10 +80,11 @@ impl Api {
         Self { context: Arc::new(context), health: http::health_reporter() }
     }
 
-    /// The gRPC services, health and reflection, for HTTP/2 and with a request id on each reply. Without a fallback,
-    /// so that it can be merged with other routes.
+    /// The gRPC services, health and reflection, and the same calls over REST; each reply has a request id. Without
+    /// a fallback, so that it can be merged with other routes.
     pub fn routes(&self) -> axum::Router {
-        http::routes(&self.context, &self.health)
+        let grpc = http::routes(&self.context, &self.health);
+        rest::routes(grpc.clone(), &self.context.config).merge(grpc)
     }
 
     /// Says how this host is, to those who ask `grpc.health.v1.Health`. It begins as serving.

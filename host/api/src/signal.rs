@@ -1,15 +1,22 @@
-//! Serves `flyteidl.service.SignalService`. No node of this version waits for a signal.
+//! Serves `flyteidl.service.SignalService`: what gate nodes wait for, and the answers of people and programs.
 
 use std::sync::Arc;
 
+use compiler::typing;
+use launch::inputs::{InputError, check_literal};
+use model::Timestamp;
+use prost::Message;
 use proto::flyteidl::admin as pb;
+use proto::flyteidl::core::{LiteralType, SignalIdentifier};
 use proto::flyteidl::service::signal_service_server::SignalService;
+use store::{ExecutionRow, SignalRow};
 use tonic::{Request, Response, Status};
 
 use crate::{
     Error,
-    context::{Context, execution_id},
+    context::{Context, decode, execution_id},
     error::Result,
+    http::caller,
     list,
 };
 
@@ -20,9 +27,9 @@ pub(crate) struct Signals(pub(crate) Arc<Context>);
 impl SignalService for Signals {
     async fn get_or_create_signal(
         &self,
-        _request: Request<pb::SignalGetOrCreateRequest>,
+        request: Request<pb::SignalGetOrCreateRequest>,
     ) -> Result<Response<pb::Signal>, Status> {
-        Err(Error::Unsupported("signals are made by this host's own engine only").into())
+        Ok(Response::new(self.get_or_create(request.into_inner()).await?))
     }
 
     async fn list_signals(
@@ -36,29 +43,92 @@ impl SignalService for Signals {
         &self,
         request: Request<pb::SignalSetRequest>,
     ) -> Result<Response<pb::SignalSetResponse>, Status> {
-        Err(self.set(request.into_inner()).await.into())
+        let caller = caller(&request);
+        Ok(Response::new(self.set(request.into_inner(), &caller).await?))
     }
 }
 
 impl Signals {
+    /// What an engine outside makes; this host's own makes signals with its nodes.
+    async fn get_or_create(&self, request: pb::SignalGetOrCreateRequest) -> Result<pb::Signal> {
+        let (execution, signal_id) = self.signal_id(request.id.as_ref()).await?;
+        let ty = request.r#type.ok_or(Error::Missing("type"))?;
+        if ty.r#type.is_none() {
+            return Err(Error::Missing("type"));
+        }
+        let now = Timestamp::now();
+        let row = SignalRow {
+            execution: execution.key,
+            signal_id,
+            node_id: String::new(),
+            ty: ty.encode_to_vec(),
+            value: Vec::new(),
+            set_by: String::new(),
+            created_at: now,
+            updated_at: now,
+        };
+        signal(&execution, &self.0.store.signal_get_or_create(&row).await?)
+    }
+
     async fn list(&self, request: pb::SignalListRequest) -> Result<pb::SignalList> {
         let id = execution_id("workflow_execution_id", request.workflow_execution_id.as_ref())?;
-        list::query(request.limit, &request.token, &request.filters, request.sort_by.as_ref())?;
-        self.0.execution(&id).await?;
-        Ok(pb::SignalList::default())
+        let query = list::query(request.limit, &request.token, &request.filters, request.sort_by.as_ref())?;
+        let execution = self.0.execution(&id).await?;
+        let rows = self.0.store.signal_list(execution.key, &query).await?;
+        let signals = rows.iter().map(|row| signal(&execution, row)).collect::<Result<_>>()?;
+        Ok(pb::SignalList { signals, token: list::next_token(&query, rows.len()) })
     }
 
     /// A signal that no node waits for yet is an invalid argument; clients try again.
-    async fn set(&self, request: pb::SignalSetRequest) -> Error {
-        let Some(id) = request.id else { return Error::Missing("id") };
-        match execution_id("id.execution_id", id.execution_id.as_ref()) {
-            Err(error) => error,
-            Ok(_) if id.signal_id.is_empty() => Error::Missing("id.signal_id"),
-            Ok(_) if request.value.is_none() => Error::Missing("value"),
-            Ok(execution) => {
-                let shown: String = id.signal_id.chars().take(100).collect();
-                Error::invalid("id.signal_id", format!("no node of {execution} waits for signal `{shown}`"))
-            }
+    async fn set(&self, request: pb::SignalSetRequest, caller: &str) -> Result<pb::SignalSetResponse> {
+        let (execution, signal_id) = self.signal_id(request.id.as_ref()).await?;
+        let value = request.value.ok_or(Error::Missing("value"))?;
+        let unknown = || {
+            let shown: String = signal_id.chars().take(100).collect();
+            Error::invalid("id.signal_id", format!("no node of {} waits for signal `{shown}`", execution.id))
+        };
+        let row = self.0.store.signal_get(execution.key, &signal_id).await?.ok_or_else(unknown)?;
+        let expected: LiteralType = decode(&row.ty, "type of signal", &signal_id)?;
+        check_literal("value", &value, Some(&expected)).map_err(|error| {
+            let reason = match error {
+                InputError::Mismatch { found, .. } => {
+                    format!("signal `{signal_id}` takes {}, not {found}", typing::describe(&expected))
+                }
+                _ => "the literal holds no known value".to_owned(),
+            };
+            Error::invalid("value", reason)
+        })?;
+        let bytes = value.encode_to_vec();
+        let set = self.0.store.signal_set(execution.key, &signal_id, &bytes, caller, Timestamp::now()).await;
+        match set {
+            Ok(_) => Ok(pb::SignalSetResponse {}),
+            Err(store::Error::NotFound { .. }) => Err(unknown()),
+            Err(error) => Err(error.into()),
         }
     }
+
+    /// An unknown execution is an invalid argument, as is an unknown signal.
+    async fn signal_id(&self, id: Option<&SignalIdentifier>) -> Result<(ExecutionRow, String)> {
+        let id = id.ok_or(Error::Missing("id"))?;
+        let execution = execution_id("id.execution_id", id.execution_id.as_ref())?;
+        if id.signal_id.is_empty() {
+            return Err(Error::Missing("id.signal_id"));
+        }
+        let row = self.0.store.execution_get(&execution).await?;
+        let unknown = || Error::invalid("id.execution_id", format!("execution {execution} does not exist"));
+        Ok((row.ok_or_else(unknown)?, id.signal_id.clone()))
+    }
+}
+
+fn signal(execution: &ExecutionRow, row: &SignalRow) -> Result<pb::Signal> {
+    let id = SignalIdentifier {
+        signal_id: row.signal_id.clone(),
+        execution_id: Some(execution.id.to_proto()),
+    };
+    let value = if row.value.is_empty() {
+        None
+    } else {
+        Some(decode(&row.value, "value of signal", &row.signal_id)?)
+    };
+    Ok(pb::Signal { id: Some(id), r#type: Some(decode(&row.ty, "type of signal", &row.signal_id)?), value })
 }

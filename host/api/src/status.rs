@@ -7,7 +7,8 @@ use model::EntityKind;
 use prost::Message;
 use prost_types::Any;
 use proto::flyteidl::admin::{
-    CreateWorkflowFailureReason, EventErrorAlreadyInTerminalState, EventFailureReason, InactiveProject,
+    CreateWorkflowFailureReason, EventErrorAlreadyInTerminalState, EventErrorIncompatibleCluster,
+    EventFailureReason, InactiveProject,
     WorkflowErrorExistsDifferentStructure, WorkflowErrorExistsIdenticalStructure,
     create_workflow_failure_reason::Reason as WorkflowReason, event_failure_reason::Reason as EventReason,
 };
@@ -56,9 +57,11 @@ fn code(error: &Error) -> Code {
         | Error::Changed { .. }
         | Error::Compile { .. } => Code::InvalidArgument,
         Error::NotFound { .. } => Code::NotFound,
-        Error::Exists { .. } | Error::Registered(_) => Code::AlreadyExists,
+        Error::Exists { .. } | Error::Registered(_) | Error::Recorded { .. } => Code::AlreadyExists,
         Error::UnsupportedNodes { .. } | Error::Unsupported(_) => Code::Unimplemented,
-        Error::AlreadyTerminal { .. } => Code::FailedPrecondition,
+        Error::AlreadyTerminal { .. } | Error::PhaseChange { .. } | Error::ForeignEvent { .. } => {
+            Code::FailedPrecondition
+        }
         Error::Decode { .. } | Error::CutOff(_) => Code::Internal,
         Error::Launch(error) => launch_code(error),
         Error::Store(error) => store_code(error),
@@ -80,6 +83,9 @@ fn launch_code(error: &launch::Error) -> Code {
         | E::InputsTooLarge { .. }
         | E::Labels { .. }
         | E::Notifications(_)
+        | E::Prefix { .. }
+        | E::Quantity(_)
+        | E::ClusterPool { .. }
         | E::OutOfRange { .. }
         | E::SingleTask { .. } => Code::InvalidArgument,
         E::NotRegistered(_) | E::UnknownExecution(_) | E::UnknownNode { .. } => Code::NotFound,
@@ -99,6 +105,7 @@ fn store_code(error: &store::Error) -> Code {
         E::Exists { .. } => Code::AlreadyExists,
         E::NotFound { .. } => Code::NotFound,
         E::InvalidFilter { .. } | E::InvalidSort { .. } | E::InvalidToken { .. } => Code::InvalidArgument,
+        E::SignalSettled { .. } => Code::FailedPrecondition,
         E::Closed => Code::Unavailable,
         error if error.is_transient() => Code::Unavailable,
         // `store::Error` may grow; what is not named above is not the caller's fault.
@@ -129,6 +136,11 @@ fn details(error: &Error) -> Option<Any> {
         Error::AlreadyTerminal { phase, .. } => {
             let state = EventErrorAlreadyInTerminalState { current_phase: (*phase).to_owned() };
             let reason = EventFailureReason { reason: Some(EventReason::AlreadyInTerminalState(state)) };
+            Some(any("EventFailureReason", &reason))
+        }
+        Error::ForeignEvent { cluster, .. } => {
+            let found = EventErrorIncompatibleCluster { cluster: cluster.clone() };
+            let reason = EventFailureReason { reason: Some(EventReason::IncompatibleCluster(found)) };
             Some(any("EventFailureReason", &reason))
         }
         Error::Registered(id) if id.kind == EntityKind::Workflow => {
@@ -213,7 +225,11 @@ mod tests {
 
     #[test]
     fn details_are_a_status_envelope() {
-        let status = Status::from(Error::AlreadyTerminal { id: "p:d:e".to_owned(), phase: "SUCCEEDED" });
+        let status = Status::from(Error::AlreadyTerminal {
+            what: "execution",
+            id: "p:d:e".to_owned(),
+            phase: "SUCCEEDED",
+        });
         assert_eq!(status.code(), Code::FailedPrecondition);
         let envelope = RpcStatus::decode(status.details()).unwrap();
         assert_eq!(envelope.code, 9);

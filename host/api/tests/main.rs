@@ -4,6 +4,7 @@
 mod api {
     pub(crate) mod world;
 
+    mod arrays;
     mod data_proxy;
     mod executions;
     mod flytekit;
@@ -12,6 +13,7 @@ mod api {
     mod progress;
     mod projects;
     mod registration;
+    mod rest;
     mod wire;
     mod workflows;
 }

@@ -182,6 +182,11 @@ impl<'a> Graph<'a> {
                 upstream[END].push(position);
             }
         }
+        // A workflow without nodes.
+        if upstream[END].is_empty() {
+            upstream[END].push(START);
+            downstream[START].push(END);
+        }
         ConnectionSet { upstream: self.id_lists(upstream), downstream: self.id_lists(downstream) }
     }
 

@@ -12,7 +12,9 @@
 //!
 //! Invariant: nothing here panics on any input.
 
+mod arrived;
 mod binding;
+mod dynamic;
 mod error;
 mod graph;
 mod launch_plan;
@@ -25,6 +27,8 @@ mod task;
 pub mod typing;
 mod workflow;
 
+pub use arrived::{Arrived, encode_compiled};
+pub use dynamic::{compile_dynamic, dynamic_node_count, dynamic_requirements};
 pub use error::{Error, ErrorCode, Errors};
 pub use launch_plan::{LaunchPlanInterface, expected_inputs};
 pub use requirements::{Requirements, requirements, unsupported_nodes};

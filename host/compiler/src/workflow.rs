@@ -27,9 +27,24 @@ pub fn compile_workflow(
     launch_plans: &[LaunchPlanInterface],
 ) -> Result<CompiledWorkflowClosure, Errors> {
     let mut errors = Vec::new();
+    if template.nodes.is_empty() {
+        errors.push(no_nodes(&template));
+    }
+    compile(template, sub_workflows, tasks, launch_plans, errors)
+}
+
+/// As [`compile_workflow`] for a workflow that may have no nodes; `errors` are found already.
+pub(crate) fn compile(
+    template: WorkflowTemplate,
+    sub_workflows: Vec<WorkflowTemplate>,
+    tasks: &[CompiledTask],
+    launch_plans: &[LaunchPlanInterface],
+    mut errors: Vec<Error>,
+) -> Result<CompiledWorkflowClosure, Errors> {
     check_duplicates(&sub_workflows, &mut errors);
     let needed = requirements(&template, &sub_workflows);
     let used: Vec<WorkflowTemplate> = used(&template, &sub_workflows).into_iter().skip(1).cloned().collect();
+    errors.extend(used.iter().filter(|sub| sub.nodes.is_empty()).map(no_nodes));
     check_nesting(&used, &mut errors);
 
     let workflows: Vec<WorkflowTemplate> = std::iter::once(template).chain(used).map(normalize).collect();
@@ -72,12 +87,6 @@ fn check_header(template: &WorkflowTemplate, errors: &mut Vec<Error>) {
     if template.id.is_none() {
         errors.push(Error::required("", "Id"));
     }
-    // Start and end node are there already.
-    if template.nodes.len() <= 2 {
-        let id = template.id.as_ref().map(|id| Key::of(id).to_string()).unwrap_or_default();
-        let text = format!("Can't find any nodes in workflow [{id}].");
-        errors.push(Error::new(ErrorCode::NoNodesFound, "", text));
-    }
     let Some(interface) = &template.interface else {
         errors.push(Error::required("", "Interface"));
         return;
@@ -89,6 +98,11 @@ fn check_header(template: &WorkflowTemplate, errors: &mut Vec<Error>) {
             }
         }
     }
+}
+
+fn no_nodes(template: &WorkflowTemplate) -> Error {
+    let id = template.id.as_ref().map(|id| Key::of(id).to_string()).unwrap_or_default();
+    Error::new(ErrorCode::NoNodesFound, "", format!("Can't find any nodes in workflow [{id}]."))
 }
 
 /// Two sub-workflows of one name must be the same.

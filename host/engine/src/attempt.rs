@@ -10,7 +10,8 @@ use crate::state::NodeState;
 /// What applies to every node of an execution, settled at launch and from configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How many task nodes may be queued or running at once; 0 = any number.
+    /// How many task, array and launch plan nodes may be queued or running at once; 0 = any number. What an array
+    /// holds does not count.
     pub max_parallelism: u32,
     /// Whether attempts may run on interruptible machines where node and task do not say.
     pub interruptible: bool,
@@ -28,8 +29,37 @@ pub struct Settings {
     /// Longest life of a node over all its attempts where node and task do not say, in microseconds;
     /// 0 = unlimited.
     pub default_active_timeout_micros: i64,
+    /// How many elements of an array may be in flight where the array leaves it open.
+    pub array_parallelism: ArrayParallelism,
+    /// How many elements of one array may be in flight whatever it says.
+    pub max_elements_in_flight: u32,
     /// Where the workflow's inputs are: the outputs of the start node.
     pub inputs_uri: Box<str>,
+}
+
+/// How many elements of an array may be in flight when the array names no number above 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ArrayParallelism {
+    /// Any number.
+    #[default]
+    Unlimited,
+    /// As many as [`Settings::max_parallelism`] says for nodes.
+    Workflow,
+    /// Any number when the array says 0, as for nodes when it says nothing.
+    Hybrid,
+}
+
+impl Settings {
+    /// How many elements of an array that asks for `parallelism` may be in flight.
+    pub(crate) fn elements_in_flight(&self, parallelism: Option<u32>) -> u32 {
+        let as_nodes = if self.max_parallelism == 0 { u32::MAX } else { self.max_parallelism };
+        let wanted = match (parallelism, self.array_parallelism) {
+            (Some(exact @ 1..), _) => exact,
+            (_, ArrayParallelism::Unlimited) | (Some(0), ArrayParallelism::Hybrid) => u32::MAX,
+            (_, ArrayParallelism::Workflow) | (None, ArrayParallelism::Hybrid) => as_nodes,
+        };
+        wanted.min(self.max_elements_in_flight.max(1))
+    }
 }
 
 impl Default for Settings {
@@ -43,6 +73,8 @@ impl Default for Settings {
             ignore_retry_cause: false,
             default_execution_timeout_micros: 0,
             default_active_timeout_micros: 0,
+            array_parallelism: ArrayParallelism::default(),
+            max_elements_in_flight: 5_000,
             inputs_uri: Box::default(),
         }
     }

@@ -15,6 +15,8 @@ use crate::step::NodeIdx;
 /// What passes at a deadline; at the same instant the node's goes before the attempt's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Limit {
+    /// The while a gate waits.
+    Sleep,
     /// The life of the node over all attempts.
     Active,
     /// The run of this attempt.
@@ -76,9 +78,13 @@ impl Limit {
     /// Whether the node is still in a phase it limits.
     pub(crate) fn applies_to(self, node: &NodeState) -> bool {
         match self {
-            Self::Active => node.phase.is_active() || node.phase == NodePhase::RetryableFailure,
+            Self::Sleep => node.phase == NodePhase::Running,
+            Self::Active => {
+                node.phase.is_active()
+                    || matches!(node.phase, NodePhase::RetryableFailure | NodePhase::DynamicRunning)
+            }
             Self::Execution { attempt } => {
-                node.phase == NodePhase::Running
+                matches!(node.phase, NodePhase::Running | NodePhase::DynamicRunning)
                     && node.attempt == attempt
                     && node.attempt_started_at.is_some()
             }

@@ -20,13 +20,13 @@ pub enum Error {
         /// The id.
         node: String,
     },
-    /// The node is of a kind this engine does not run.
-    #[error("node {node:?} is a {kind}, which this host cannot run")]
-    UnknownNodeKind {
+    /// The node lacks something it cannot be run without.
+    #[error("node {node:?} lacks {what}")]
+    IncompleteNode {
         /// The node.
         node: String,
-        /// What it is.
-        kind: &'static str,
+        /// What it lacks.
+        what: &'static str,
     },
     /// The node names a task that the closure does not hold.
     #[error("node {node:?} runs task {task}, which is not in the compiled workflow")]
@@ -35,6 +35,22 @@ pub enum Error {
         node: String,
         /// The task, as `project:domain:name:version`.
         task: String,
+    },
+    /// The node names a sub-workflow that the closure does not hold.
+    #[error("node {node:?} runs sub-workflow {workflow}, which is not in the compiled workflow")]
+    UnknownSubWorkflow {
+        /// The node.
+        node: String,
+        /// The sub-workflow, as `project:domain:name:version`.
+        workflow: String,
+    },
+    /// Sub-workflows lie in each other deeper than the engine goes.
+    #[error("sub-workflow {workflow} lies more than {max} levels deep; split the workflow by launch plans")]
+    NestedTooDeep {
+        /// The sub-workflow, as `project:domain:name:version`.
+        workflow: String,
+        /// How deep they may.
+        max: usize,
     },
     /// An edge or a binding names a node that does not exist.
     #[error("node {node:?} depends on {upstream:?}, which does not exist")]
@@ -61,6 +77,14 @@ pub enum Error {
     UnknownNode {
         /// The stored id.
         node: String,
+    },
+    /// A stored node holds others, and what they are is not stored with it.
+    #[error("stored node {node:?} runs, but {what} is not stored with it")]
+    UnknownContent {
+        /// The stored id.
+        node: String,
+        /// What is missing.
+        what: &'static str,
     },
     /// A stored execution phase that this engine never writes.
     #[error("stored execution phase {number} is unknown")]

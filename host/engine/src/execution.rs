@@ -1,74 +1,89 @@
 //! Holds the state of an execution and the two calls that drive it: apply what was seen, plan what is due.
 
-mod flow;
+mod access;
+mod outcome;
+mod places;
 mod restore;
+mod scope;
+mod stop;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use model::Timestamp;
 use proto::flyteidl::core;
 
-use crate::attempt::{Rules, Settings};
+use crate::attempt::Settings;
 use crate::deadline::{Deadline, Deadlines, Limit};
-use crate::graph::{Graph, GraphNode};
+use crate::graph::Graph;
 use crate::node;
-use crate::phase::{NodePhase, Phase};
+use crate::phase::Phase;
+use crate::recall::Recalled;
 use crate::state::NodeState;
 use crate::step::{AttemptChange, AttemptChangeKind, Changes, NodeIdx, Observation, Step};
 use crate::transition::{self, ExecutionEvent, NodeEvent};
 
+pub(crate) use scope::{Content, ElementRules, ScopeIdx};
+use scope::{Link, Scope};
+
 /// Reason given to attempts that end because another node failed.
 pub const AUTO_ABORT: &str = "Some node execution failed, auto-abort.";
+
+/// How many nodes one call of [`Execution::apply`] takes over from the execution that is recovered.
+const RECOVERED_AT_ONCE: u32 = 5_000;
 
 /// A running execution.
 #[derive(Clone, Debug)]
 pub struct Execution {
-    pub(crate) graph: Arc<Graph>,
     pub(crate) settings: Settings,
+    recalled: Option<Arc<Recalled>>,
     phase: Phase,
     /// Whether `Start` was seen in this life.
     begun: bool,
-    /// Rows that were restored, until `Start`.
-    restored: Vec<NodeIdx>,
     created_at: Timestamp,
     started_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
     error: Option<Box<core::ExecutionError>>,
     /// Why attempts still open are aborted, once they are.
     stop_reason: Arc<str>,
-    /// An abort that was asked for in an earlier life.
-    abort_cause: Option<String>,
-    /// The failure to report when everything that can run has run.
-    last_failure: Option<NodeIdx>,
-    pub(crate) nodes: Vec<NodeState>,
-    waits: Vec<Wait>,
-    /// Nodes whose current attempt is open.
-    open: BTreeSet<NodeIdx>,
+    /// An abort that was asked for before `Start`.
+    abort_request: Option<AbortRequest>,
+    nodes: Vec<NodeState>,
+    links: Vec<Link>,
+    /// All scopes, each after the one it lies in; the first is the workflow itself.
+    scopes: Vec<Scope>,
     /// Nodes that may start and wait for a place, in the order they became ready.
     ready: VecDeque<NodeIdx>,
     /// Places taken out of `max_parallelism`.
     places_taken: u32,
+    /// Arrays that may have room for another element.
+    hungry: Vec<ScopeIdx>,
+    /// Nodes that are ready and had succeeded in the execution that is recovered.
+    recovering: VecDeque<NodeIdx>,
+    /// How many of them this call may still take over.
+    recover_left: u32,
+    news: VecDeque<News>,
     due: VecDeque<Due>,
     pub(crate) deadlines: Deadlines,
     changes: Changes,
+    /// When the last call of `apply` was.
+    last_seen: Timestamp,
 }
 
-/// What the engine keeps about a node beside its row.
-#[derive(Clone, Copy, Debug, Default)]
-struct Wait {
-    /// Upstream nodes not decided yet.
-    upstream: u32,
-    /// Whether one of the decided ones did not succeed.
-    upstream_lost: bool,
-    /// Whether it was found to be ready.
-    ready: bool,
-    /// Whether its inputs are being made.
-    resolving: bool,
-    /// Whether it holds a place.
-    has_place: bool,
-    /// Whether this round's changes name it.
-    changed: bool,
+/// An abort to be carried out.
+#[derive(Clone, Debug)]
+struct AbortRequest {
+    cause: String,
+    force: bool,
+}
+
+/// What happened inside and is still to be carried on.
+#[derive(Clone, Copy, Debug)]
+enum News {
+    /// The outcome of a node counts for its surroundings.
+    Decided(NodeIdx),
+    /// Nothing in the scope is live any more.
+    Quiet(ScopeIdx),
 }
 
 /// A step that is due unless the node moves on before it is handed out.
@@ -77,58 +92,78 @@ enum Due {
     Resolve(NodeIdx),
     Start { node: NodeIdx, attempt: u32, recovered: bool },
     Clean { node: NodeIdx, attempt: u32, reason: Arc<str> },
+    Gather(NodeIdx),
+    Load(NodeIdx),
 }
 
 impl Execution {
     /// An execution that never started.
     pub fn new(graph: Arc<Graph>, settings: Settings, created_at: Timestamp) -> Self {
-        let wait = |node: &GraphNode| Wait { upstream: node.upstream.len() as u32, ..Wait::default() };
-        Self {
+        let mut this = Self {
+            settings,
+            recalled: None,
             phase: Phase::Queued,
             begun: false,
-            restored: Vec::new(),
             created_at,
             started_at: None,
             ended_at: None,
             error: None,
             stop_reason: Arc::from(AUTO_ABORT),
-            abort_cause: None,
-            last_failure: None,
-            nodes: vec![NodeState::default(); graph.nodes.len()],
-            waits: graph.nodes.iter().map(wait).collect(),
-            open: BTreeSet::new(),
+            abort_request: None,
+            nodes: Vec::new(),
+            links: Vec::new(),
+            scopes: Vec::new(),
             ready: VecDeque::new(),
             places_taken: 0,
+            hungry: Vec::new(),
+            recovering: VecDeque::new(),
+            recover_left: 0,
+            news: VecDeque::new(),
             due: VecDeque::new(),
             deadlines: Deadlines::default(),
             changes: Changes::default(),
-            graph,
-            settings,
-        }
+            last_seen: created_at,
+        };
+        this.open_root(graph);
+        this
+    }
+
+    /// Lets it take over what an earlier execution achieved. To be said before `Start`, in every life.
+    #[must_use]
+    pub fn with_recalled(mut self, recalled: Arc<Recalled>) -> Self {
+        self.recalled = Some(recalled);
+        self
     }
 
     /// Takes in what the shell saw and says which rows it changed. An observation that no longer fits changes
     /// nothing; before `Start` only a request to abort counts.
     pub fn apply(&mut self, observation: Observation, now: Timestamp) -> Changes {
+        self.last_seen = now;
+        self.recover_left = RECOVERED_AT_ONCE;
         match observation {
             Observation::Start => self.begin(now),
-            Observation::AbortRequested { cause, principal: _ } => self.request_abort(&cause, now),
+            Observation::AbortRequested { cause, principal: _, force } => {
+                self.request_abort(AbortRequest { cause, force }, now);
+            }
+            _ if !self.begun => {}
             Observation::InputsResolved { node, result } => self.inputs_resolved(node, result, now),
-            Observation::TaskReported { node, attempt, report } if self.begun => {
-                node::task::reported(self, node, attempt, report, now);
+            Observation::TaskReported { node, attempt, report } => {
+                node::attempt::reported(self, node, attempt, report, now);
             }
-            Observation::Cleaned { node, attempt } if self.begun => {
-                node::task::cleaned(self, node, attempt, now);
+            Observation::Cleaned { node, attempt } => node::attempt::cleaned(self, node, attempt, now),
+            Observation::OutputsWritten { node, result } => {
+                node::container::outputs_written(self, node, result, now);
             }
+            Observation::Expanded { node, result } => node::dynamic::loaded(self, node, result, now),
             Observation::DeadlinePassed => self.pass_deadlines(now),
-            Observation::TaskReported { .. } | Observation::Cleaned { .. } => {}
+        }
+        if self.begun {
+            self.carry_on(now);
         }
         self.deadlines.drop_stale(&self.nodes);
         let changes = std::mem::take(&mut self.changes);
         for node in &changes.nodes {
-            if let Some(wait) = self.waits.get_mut(*node as usize) {
-                wait.changed = false;
-            }
+            self.link_mut(*node).changed = false;
         }
         changes
     }
@@ -146,101 +181,33 @@ impl Execution {
 
     /// When `DeadlinePassed` is to be applied next.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.earliest()
+        if self.recovering.is_empty() { self.deadlines.earliest() } else { Some(self.last_seen) }
     }
 
-    /// Where it stands.
-    pub fn phase(&self) -> Phase {
-        self.phase
-    }
-
-    /// The `core.WorkflowExecution.Phase` number.
-    pub fn wire_phase(&self) -> i32 {
-        self.phase.wire()
-    }
-
-    /// Whether it has ended and every attempt is cleaned up.
-    pub fn is_done(&self) -> bool {
-        self.phase.is_terminal() && self.open.is_empty()
-    }
-
-    /// Why it fails or failed.
-    pub fn error(&self) -> Option<&core::ExecutionError> {
-        self.error.as_deref()
-    }
-
-    /// Where the outputs are; empty until it succeeded or when it has none.
-    pub fn outputs_uri(&self) -> &str {
-        match self.phase {
-            Phase::Succeeded => &self.node(self.graph.end).output_uri,
-            Phase::Queued
-            | Phase::Running
-            | Phase::Failing
-            | Phase::Failed
-            | Phase::Aborting
-            | Phase::Aborted => "",
+    /// Carries on all that follows from what was applied.
+    fn carry_on(&mut self, now: Timestamp) {
+        loop {
+            match self.news.pop_front() {
+                Some(News::Decided(node)) => self.decided(node, now),
+                Some(News::Quiet(scope)) => self.quiet(scope, now),
+                None if self.start_waiting(now) => {}
+                None => return,
+            }
+            crate::cost::tick();
         }
-    }
-
-    /// When it was created.
-    pub fn created_at(&self) -> Timestamp {
-        self.created_at
-    }
-
-    /// When it began to run.
-    pub fn started_at(&self) -> Option<Timestamp> {
-        self.started_at
-    }
-
-    /// When it ended.
-    pub fn ended_at(&self) -> Option<Timestamp> {
-        self.ended_at
-    }
-
-    /// The workflow it runs.
-    pub fn graph(&self) -> &Arc<Graph> {
-        &self.graph
-    }
-
-    /// What applies to all its nodes.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    /// The rules a node's attempts follow.
-    pub fn rules(&self, node: NodeIdx) -> Rules<'_> {
-        Rules { metadata: &self.graph_node(node).metadata, settings: &self.settings }
-    }
-
-    /// The state of a node.
-    ///
-    /// # Panics
-    /// When `node` is not a position in the graph.
-    pub fn node(&self, node: NodeIdx) -> &NodeState {
-        self.nodes.get(node as usize).expect("invariant: a node position is one of this graph")
-    }
-
-    /// The states of all nodes, in the order of [`Graph::nodes`].
-    pub fn nodes(&self) -> &[NodeState] {
-        &self.nodes
-    }
-
-    /// Whether this position exists: observations come from outside.
-    pub(crate) fn knows(&self, node: NodeIdx) -> bool {
-        (node as usize) < self.nodes.len()
-    }
-
-    pub(crate) fn graph_node(&self, node: NodeIdx) -> &GraphNode {
-        self.graph.node(node).expect("invariant: a node position is one of this graph")
     }
 
     /// The state of a node, to be changed; its row counts as changed.
     pub(crate) fn change(&mut self, node: NodeIdx) -> &mut NodeState {
-        let wait = self.wait(node);
-        if !std::mem::replace(&mut wait.changed, true) {
+        if !std::mem::replace(&mut self.link_mut(node).changed, true) {
             self.changes.nodes.push(node);
         }
-        self.nodes.get_mut(node as usize).expect("invariant: a node position is one of this graph")
+        self.state_mut(node)
+    }
+
+    /// The state of a node, to be changed in what no row tells.
+    pub(crate) fn state_mut(&mut self, node: NodeIdx) -> &mut NodeState {
+        self.nodes.get_mut(node as usize).expect("invariant: a node position is one of this execution")
     }
 
     /// Moves a node by the table; an event that has no meaning in its phase changes nothing and answers false.
@@ -250,6 +217,7 @@ impl Execution {
         if phase.is_terminal() {
             self.give_back_place(node);
         }
+        self.refresh(node);
         true
     }
 
@@ -272,18 +240,20 @@ impl Execution {
         state.ended = false;
         state.interruptible_now = interruptible;
         let attempt = state.attempt;
-        self.open.insert(node);
+        self.refresh(node);
         self.note_attempt(node, AttemptChangeKind::Opened, now);
         self.due.push_back(Due::Start { node, attempt, recovered });
     }
 
     /// Closes the node's current attempt.
     pub(crate) fn close_attempt(&mut self, node: NodeIdx, now: Timestamp) {
-        if let Some(state) = self.nodes.get_mut(node as usize) {
-            state.open = false;
-        }
-        self.open.remove(&node);
+        self.state_mut(node).open = false;
         self.note_attempt(node, AttemptChangeKind::Closed, now);
+        self.refresh(node);
+        // What it holds may have waited for this.
+        if let Some(inner) = self.inner(node) {
+            self.news.push_back(News::Quiet(inner));
+        }
     }
 
     /// Asks for the node's current attempt to be driven on after a crash.
@@ -298,33 +268,54 @@ impl Execution {
         self.due.push_back(Due::Clean { node, attempt, reason: Arc::clone(reason) });
     }
 
+    /// Asks for the outputs of what the node holds to be put together.
+    pub(crate) fn gather(&mut self, node: NodeIdx) {
+        self.due.push_back(Due::Gather(node));
+    }
+
+    /// Asks for what the node's task made in the execution that is recovered.
+    pub(crate) fn load_expansion(&mut self, node: NodeIdx) {
+        self.due.push_back(Due::Load(node));
+    }
+
     /// Notes a change of the node's current attempt.
     pub(crate) fn note_attempt(&mut self, node: NodeIdx, kind: AttemptChangeKind, at: Timestamp) {
         let attempt = self.node(node).attempt;
         self.changes.attempts.push(AttemptChange { node, attempt, kind, at });
     }
 
-    fn wait(&mut self, node: NodeIdx) -> &mut Wait {
-        self.waits.get_mut(node as usize).expect("invariant: a node position is one of this graph")
+    /// The outcome of a node is to be carried on.
+    pub(crate) fn tell_decided(&mut self, node: NodeIdx) {
+        self.news.push_back(News::Decided(node));
+    }
+
+    /// Whether this position exists: observations come from outside.
+    pub(crate) fn knows(&self, node: NodeIdx) -> bool {
+        (node as usize) < self.nodes.len()
     }
 
     fn inputs_resolved(
         &mut self,
         node: NodeIdx,
-        result: Result<String, core::ExecutionError>,
+        result: Result<crate::Resolved, core::ExecutionError>,
         now: Timestamp,
     ) {
-        let expected = self.knows(node) && std::mem::take(&mut self.wait(node).resolving);
-        if expected && self.phase == Phase::Running {
+        if self.knows(node) && std::mem::take(&mut self.link_mut(node).resolving) {
             node::resolved(self, node, result, now);
+            self.refresh(node);
         }
     }
 
     fn pass_deadlines(&mut self, now: Timestamp) {
         while let Some(Deadline { node, limit, at: _ }) = self.deadlines.pop_due(&self.nodes, now) {
+            let holds_nodes = self.node(node).expanded;
             match limit {
-                Limit::Active => node::task::time_out(self, node, now),
-                Limit::Execution { attempt: _ } => node::task::expire(self, node, now),
+                Limit::Sleep => node::gate::wake(self, node, now),
+                Limit::Active | Limit::Execution { .. } if holds_nodes => {
+                    node::container::time_out(self, node, limit, now);
+                }
+                Limit::Active => node::attempt::time_out(self, node, now),
+                Limit::Execution { attempt: _ } => node::attempt::expire(self, node, now),
             }
         }
     }
@@ -332,11 +323,7 @@ impl Execution {
     /// The step that is due, unless the node moved on.
     fn step(&self, due: Due) -> Option<Step> {
         match due {
-            Due::Resolve(node) => {
-                let wanted =
-                    self.phase == Phase::Running && self.node(node).phase == NodePhase::NotYetStarted;
-                wanted.then_some(Step::ResolveInputs { node })
-            }
+            Due::Resolve(node) => self.link(node).resolving.then_some(Step::ResolveInputs { node }),
             Due::Start { node, attempt, recovered } => {
                 let state = self.node(node);
                 let wanted = state.open && state.attempt == attempt && state.phase.is_active();
@@ -349,6 +336,14 @@ impl Execution {
                     (true, true) => Some(Step::Finalize { node, attempt }),
                     (true, false) => Some(Step::Abort { node, attempt, reason: reason.to_string() }),
                 }
+            }
+            Due::Gather(node) => {
+                let wanted = self.node(node).phase == crate::NodePhase::Succeeding;
+                wanted.then_some(Step::GatherOutputs { node })
+            }
+            Due::Load(node) => {
+                let spec_uri = node::dynamic::to_load(self, node)?.to_owned();
+                Some(Step::LoadExpansion { node, spec_uri })
             }
         }
     }

@@ -1,35 +1,29 @@
 //! Builds the graph of nodes from a compiled workflow: who waits for whom, and what each node is.
 
+mod build;
 mod edges;
+mod kind;
+mod library;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use proto::flyteidl::core;
-use proto::flyteidl::core::node::Target;
 
 use crate::attempt::AttemptMetadata;
 use crate::error::Error;
-use crate::step::NodeIdx;
+
+pub use kind::{BranchCase, GateKind, NodeKind, Otherwise};
 
 /// Id of the node that stands for the workflow's inputs.
 pub const START_NODE_ID: &str = "start-node";
 /// Id of the node that stands for the workflow's outputs.
 pub const END_NODE_ID: &str = "end-node";
+/// How deep sub-workflows may lie in each other.
+pub const MAX_NESTING: usize = 1_000;
 
-/// What a node does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeKind {
-    /// Its outputs are the workflow's inputs.
-    Start,
-    /// Its inputs are the workflow's outputs.
-    End,
-    /// Runs a task.
-    Task {
-        /// Position in [`Graph::tasks`].
-        task: usize,
-    },
-}
+/// Position of a node in [`Graph::nodes`].
+pub type GraphIdx = u32;
 
 /// A node and its place in the graph.
 #[derive(Clone, Debug)]
@@ -40,10 +34,10 @@ pub struct GraphNode {
     pub name: String,
     /// What it does.
     pub kind: NodeKind,
-    /// Nodes it waits for, each once, ascending.
-    pub upstream: Vec<NodeIdx>,
+    /// Nodes it waits for, each once, ascending. Those inside a branch wait for nothing: the branch does.
+    pub upstream: Vec<GraphIdx>,
     /// Nodes that wait for it, each once, ascending.
-    pub downstream: Vec<NodeIdx>,
+    pub downstream: Vec<GraphIdx>,
     /// Where its inputs come from; for the end node the workflow's outputs.
     pub bindings: Vec<core::Binding>,
     /// Names under which its outputs are used, beside their own.
@@ -57,168 +51,96 @@ pub struct GraphNode {
 }
 
 /// A workflow ready to be run. Shared by all executions of it and never changed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Graph {
-    /// All nodes, in the order of the template.
+    /// All nodes: those of the template in its order, then its failure node, then those inside other nodes.
     pub nodes: Vec<GraphNode>,
+    /// How many nodes the template has; they come first.
+    pub top: GraphIdx,
     /// The start node.
-    pub start: NodeIdx,
+    pub start: GraphIdx,
     /// The end node.
-    pub end: NodeIdx,
-    /// The tasks nodes run.
-    pub tasks: Vec<core::CompiledTask>,
+    pub end: GraphIdx,
+    /// The node to run when the others failed.
+    pub failure_node: Option<GraphIdx>,
+    /// The tasks nodes run; one list for all graphs of one closure.
+    pub tasks: Arc<Vec<core::CompiledTask>>,
+    /// The sub-workflows its own nodes run.
+    pub subs: Vec<Arc<Graph>>,
     /// Inputs and outputs of the workflow.
     pub interface: core::TypedInterface,
     /// Whether a failure lets the nodes that do not depend on it run on
     /// (`FAIL_AFTER_EXECUTABLE_NODES_COMPLETE`).
     pub continue_on_failure: bool,
-    ids: HashMap<Arc<str>, NodeIdx>,
+    /// Of each node the one of the template (or the failure node) that holds it; itself unless it is inside another.
+    owners: Vec<GraphIdx>,
+    ids: HashMap<Arc<str>, GraphIdx>,
 }
 
 impl Graph {
     /// Builds the graph. Edges are taken from the connections where present, from bindings and from named
     /// upstream nodes; a node with no other upstream waits for the start node, and the end node for every node
-    /// nothing else waits for.
+    /// nothing else waits for. A branch also waits for what the nodes in its arms need, so that any of them can
+    /// start at once.
+    ///
+    /// # Errors
+    /// Whatever makes the workflow impossible to run: missing nodes, tasks and sub-workflows, circles, nesting over
+    /// [`MAX_NESTING`].
     pub fn build(closure: &core::CompiledWorkflowClosure) -> Result<Self, Error> {
-        let primary = closure.primary.as_ref().ok_or(Error::NoTemplate)?;
-        let template = primary.template.as_ref().ok_or(Error::NoTemplate)?;
-        if let Some(node) = &template.failure_node {
-            return Err(Error::UnknownNodeKind { node: node.id.clone(), kind: "failure node" });
-        }
-        let ids = index(&template.nodes)?;
-        let start = *ids.get(START_NODE_ID).ok_or(Error::NodeMissing { node: START_NODE_ID })?;
-        let end = *ids.get(END_NODE_ID).ok_or(Error::NodeMissing { node: END_NODE_ID })?;
-        let tasks = TaskIndex::new(&closure.tasks);
-        let mut nodes =
-            template.nodes.iter().map(|node| graph_node(node, &tasks)).collect::<Result<Vec<_>, _>>()?;
-        if let Some(node) = nodes.get_mut(end as usize)
-            && node.bindings.is_empty()
-        {
-            node.bindings.clone_from(&template.outputs);
-        }
-        edges::connect(&mut nodes, template, primary.connections.as_ref(), &ids, (start, end))?;
-        edges::refuse_cycles(&nodes)?;
-        let on_failure = template.metadata.as_ref().map(core::WorkflowMetadata::on_failure);
-        Ok(Self {
-            nodes,
-            start,
-            end,
-            tasks: closure.tasks.clone(),
-            interface: template.interface.clone().unwrap_or_default(),
-            continue_on_failure: on_failure
-                == Some(core::workflow_metadata::OnFailurePolicy::FailAfterExecutableNodesComplete),
-            ids,
-        })
+        library::build(closure)
     }
 
-    /// Position of the node with this id.
-    pub fn idx(&self, id: &str) -> Option<NodeIdx> {
+    /// Position of the node with this id: one of the template, inside a branch, or the failure node.
+    pub fn idx(&self, id: &str) -> Option<GraphIdx> {
         self.ids.get(id).copied()
     }
 
     /// The node at this position.
-    pub fn node(&self, idx: NodeIdx) -> Option<&GraphNode> {
+    pub fn node(&self, idx: GraphIdx) -> Option<&GraphNode> {
         self.nodes.get(idx as usize)
     }
 
+    /// The node of the template (or the failure node) that holds the node at this position, or is it.
+    pub fn owner(&self, idx: GraphIdx) -> Option<GraphIdx> {
+        self.owners.get(idx as usize).copied()
+    }
+
     /// The task the node at this position runs, if it runs one.
-    pub fn task(&self, idx: NodeIdx) -> Option<&core::TaskTemplate> {
+    pub fn task(&self, idx: GraphIdx) -> Option<&core::TaskTemplate> {
         match self.node(idx)?.kind {
             NodeKind::Task { task } => self.tasks.get(task)?.template.as_ref(),
-            NodeKind::Start | NodeKind::End => None,
+            NodeKind::Start
+            | NodeKind::End
+            | NodeKind::SubWorkflow { .. }
+            | NodeKind::LaunchPlan { .. }
+            | NodeKind::Branch { .. }
+            | NodeKind::Array { .. }
+            | NodeKind::Gate(_) => None,
+        }
+    }
+
+    /// Whether outputs of the node at this position may be found in the catalog: what the node says, else its task.
+    pub fn is_cacheable(&self, idx: GraphIdx) -> bool {
+        use core::node_metadata::CacheableValue::Cacheable;
+        let Some(node) = self.node(idx) else { return false };
+        let of_task = self.task(idx).and_then(|task| task.metadata.as_ref());
+        match node.template_metadata.cacheable_value {
+            Some(Cacheable(of_node)) => of_node && self.task(idx).is_some(),
+            None => of_task.is_some_and(|metadata| metadata.discoverable),
         }
     }
 }
 
-fn index(nodes: &[core::Node]) -> Result<HashMap<Arc<str>, NodeIdx>, Error> {
-    let mut ids = HashMap::with_capacity(nodes.len());
-    for (position, node) in nodes.iter().enumerate() {
-        let idx = NodeIdx::try_from(position).map_err(|_| Error::TooManyNodes { nodes: nodes.len() })?;
-        if ids.insert(Arc::from(node.id.as_str()), idx).is_some() {
-            return Err(Error::DuplicateNode { node: node.id.clone() });
+impl Drop for Graph {
+    /// Takes nested graphs apart in a loop: dropping one inside the other would exhaust the stack.
+    fn drop(&mut self) {
+        let mut left = std::mem::take(&mut self.subs);
+        while let Some(sub) = left.pop() {
+            if let Some(mut graph) = Arc::into_inner(sub) {
+                left.append(&mut graph.subs);
+            }
         }
     }
-    Ok(ids)
-}
-
-fn graph_node(node: &core::Node, tasks: &TaskIndex<'_>) -> Result<GraphNode, Error> {
-    let kind = kind(node, tasks)?;
-    let metadata = node.metadata.clone().unwrap_or_default();
-    let task = match kind {
-        NodeKind::Task { task } => tasks.all.get(task).and_then(|task| task.template.as_ref()),
-        NodeKind::Start | NodeKind::End => None,
-    };
-    let overrides = match &node.target {
-        Some(Target::TaskNode(task)) => task.overrides.clone(),
-        Some(
-            Target::WorkflowNode(_) | Target::BranchNode(_) | Target::GateNode(_) | Target::ArrayNode(_),
-        )
-        | None => None,
-    };
-    Ok(GraphNode {
-        id: Arc::from(node.id.as_str()),
-        name: if metadata.name.is_empty() { node.id.clone() } else { metadata.name.clone() },
-        kind,
-        upstream: Vec::new(),
-        downstream: Vec::new(),
-        bindings: node.inputs.clone(),
-        output_aliases: node.output_aliases.clone(),
-        metadata: AttemptMetadata::new(Some(&metadata), task.and_then(|task| task.metadata.as_ref())),
-        template_metadata: metadata,
-        overrides,
-    })
-}
-
-fn kind(node: &core::Node, tasks: &TaskIndex<'_>) -> Result<NodeKind, Error> {
-    use core::workflow_node::Reference;
-    let unknown = |kind| Err(Error::UnknownNodeKind { node: node.id.clone(), kind });
-    match node.id.as_str() {
-        START_NODE_ID => return Ok(NodeKind::Start),
-        END_NODE_ID => return Ok(NodeKind::End),
-        _ => {}
-    }
-    match &node.target {
-        Some(Target::TaskNode(target)) => tasks.find(&node.id, target),
-        Some(Target::WorkflowNode(target)) => match &target.reference {
-            Some(Reference::LaunchplanRef(_)) => unknown("launch plan node"),
-            Some(Reference::SubWorkflowRef(_)) => unknown("sub-workflow node"),
-            None => unknown("workflow node without a reference"),
-        },
-        Some(Target::BranchNode(_)) => unknown("branch node"),
-        Some(Target::GateNode(_)) => unknown("gate node"),
-        Some(Target::ArrayNode(_)) => unknown("array node"),
-        None => unknown("node without a target"),
-    }
-}
-
-/// Finds tasks by reference; the resource type is left out because references do not always carry it.
-struct TaskIndex<'a> {
-    all: &'a [core::CompiledTask],
-    by_id: HashMap<[&'a str; 4], usize>,
-}
-
-impl<'a> TaskIndex<'a> {
-    fn new(all: &'a [core::CompiledTask]) -> Self {
-        let key = |(position, task): (usize, &'a core::CompiledTask)| {
-            Some((task_key(task.template.as_ref()?.id.as_ref()?), position))
-        };
-        Self { all, by_id: all.iter().enumerate().filter_map(key).collect() }
-    }
-
-    fn find(&self, node: &str, target: &core::TaskNode) -> Result<NodeKind, Error> {
-        use core::task_node::Reference::ReferenceId;
-        let unknown = |task| Error::UnknownTask { node: node.to_owned(), task };
-        let Some(ReferenceId(id)) = &target.reference else {
-            return Err(unknown("without a reference".to_owned()));
-        };
-        let key = task_key(id);
-        let task = self.by_id.get(&key).ok_or_else(|| unknown(key.join(":")))?;
-        Ok(NodeKind::Task { task: *task })
-    }
-}
-
-fn task_key(id: &core::Identifier) -> [&str; 4] {
-    [&id.project, &id.domain, &id.name, &id.version]
 }
 
 #[cfg(test)]

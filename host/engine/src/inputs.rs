@@ -1,11 +1,13 @@
 //! Makes a node's inputs out of its bindings, and checks what a task gave back.
 
+mod array;
 mod attribute;
+mod branch;
+mod failure;
 mod generic;
 mod msgpack;
 mod outputs;
 
-use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -13,9 +15,11 @@ use proto::flyteidl::core;
 use proto::flyteidl::core::binding_data::Value as Source;
 
 use crate::error;
-use crate::graph::Graph;
-use crate::step::NodeIdx;
+use crate::graph::{Graph, GraphNode, NodeKind};
 
+pub use array::{array_size, element_inputs, gather};
+pub use branch::decide_branch;
+pub use failure::inject_error;
 pub use outputs::{check_outputs, keep_declared};
 
 /// Code of an error about inputs that cannot be made.
@@ -61,12 +65,6 @@ pub fn resolve<E: Display>(
         }
     }
     Ok(literals)
-}
-
-/// The nodes whose outputs the bindings name, each once, ascending.
-pub fn needed_nodes(graph: &Graph, bindings: &[core::Binding]) -> Vec<NodeIdx> {
-    let found: BTreeSet<_> = promised_nodes(bindings).filter_map(|id| graph.idx(id)).collect();
-    found.into_iter().collect()
 }
 
 /// Ids of the nodes the bindings name, in their order, with repetitions.
@@ -121,12 +119,15 @@ impl<E: Display> Resolver<'_, E> {
         let node = self.graph.idx(id).and_then(|idx| self.graph.node(idx));
         let node = node.ok_or_else(|| Unresolvable::UnknownNode(id.clone()))?;
         let (index, var) = split_index(&promise.var);
-        let alias = node.output_aliases.iter().find(|alias| alias.alias == var);
-        let var = alias.map_or(var, |alias| alias.var.as_str());
+        let var = without_alias(node, var);
         let outputs = (self.fetch)(id)
             .map_err(|cause| Unresolvable::Unreadable { node: id.clone(), cause: cause.to_string() })?;
         let named = || (id.clone(), var.to_owned());
-        let output = outputs.literals.get(var).ok_or_else(|| {
+        let output = outputs.literals.get(var).or_else(|| {
+            let mut aliases = self.aliases_of_arms(node, var);
+            aliases.find_map(|var| outputs.literals.get(var))
+        });
+        let output = output.ok_or_else(|| {
             let (node, var) = named();
             Unresolvable::NoOutput { node, var }
         })?;
@@ -139,6 +140,32 @@ impl<E: Display> Resolver<'_, E> {
             Unresolvable::Attribute { node, var, cause }
         })
     }
+}
+
+impl<E> Resolver<'_, E> {
+    /// What the arms of a branch call the output that they name so for the outside. The branch's outputs are those
+    /// of the arm that ran, under its names.
+    fn aliases_of_arms<'n>(&'n self, node: &GraphNode, var: &'n str) -> impl Iterator<Item = &'n str> {
+        let mut left: Vec<&NodeKind> = vec![];
+        let mut arms = Vec::new();
+        left.extend(self.graph.nodes.iter().filter(|own| Arc::ptr_eq(&own.id, &node.id)).map(|own| &own.kind));
+        while let Some(kind) = left.pop() {
+            if let NodeKind::Branch { arms: inner, .. } = kind {
+                let inner = inner.iter().filter_map(|arm| self.graph.node(*arm));
+                inner.for_each(|arm| {
+                    left.push(&arm.kind);
+                    arms.push(arm);
+                });
+            }
+        }
+        arms.into_iter().map(move |arm| without_alias(arm, var)).filter(move |own| *own != var)
+    }
+}
+
+/// The name a node's output has in the node, given the one used outside.
+fn without_alias<'n>(node: &'n GraphNode, var: &'n str) -> &'n str {
+    let alias = node.output_aliases.iter().find(|alias| alias.alias == var);
+    alias.map_or(var, |alias| alias.var.as_str())
 }
 
 /// One item of an output that is a list.

@@ -62,8 +62,10 @@ impl Phase {
     }
 }
 
-/// Where a node stands. The numbers are stored and never change meaning; 4, 11 and 12 belong to Flyte's
-/// `Succeeding`, `DynamicRunning` and `Recovered`.
+/// Where a node stands. The numbers are Flyte's (13 and 14 are ours), are stored and never change meaning.
+///
+/// A node that holds others (sub-workflow, branch, array, expanded dynamic) is decided for its surroundings only when
+/// its phase is terminal; any other also as soon as it is failing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(i16)]
 pub enum NodePhase {
@@ -74,8 +76,10 @@ pub enum NodePhase {
     Queued = 1,
     /// Its attempt runs, or a later attempt was opened.
     Running = 2,
-    /// It failed for good; its last attempt is cleaned up.
+    /// It failed for good; its last attempt, or what it holds, is cleaned up.
     Failing = 3,
+    /// Everything in it succeeded; its outputs are being gathered.
+    Succeeding = 4,
     /// Its outputs are readable.
     Succeeded = 5,
     /// It failed and everything is cleaned up.
@@ -88,6 +92,10 @@ pub enum NodePhase {
     TimingOut = 9,
     /// It took too long and everything is cleaned up.
     TimedOut = 10,
+    /// Its task made a workflow, which runs.
+    DynamicRunning = 11,
+    /// It had succeeded in the execution this one recovers; its outputs are those.
+    Recovered = 12,
     /// It is aborted; its attempt is cleaned up.
     Aborting = 13,
     /// It was aborted and everything is cleaned up.
@@ -96,17 +104,20 @@ pub enum NodePhase {
 
 impl NodePhase {
     /// All phases in the order of their numbers.
-    pub const ALL: [NodePhase; 12] = [
+    pub const ALL: [NodePhase; 15] = [
         Self::NotYetStarted,
         Self::Queued,
         Self::Running,
         Self::Failing,
+        Self::Succeeding,
         Self::Succeeded,
         Self::Failed,
         Self::Skipped,
         Self::RetryableFailure,
         Self::TimingOut,
         Self::TimedOut,
+        Self::DynamicRunning,
+        Self::Recovered,
         Self::Aborting,
         Self::Aborted,
     ];
@@ -124,15 +135,27 @@ impl NodePhase {
     /// Whether nothing more happens to the node.
     pub fn is_terminal(self) -> bool {
         match self {
-            Self::Succeeded | Self::Failed | Self::Skipped | Self::TimedOut | Self::Aborted => true,
+            Self::Succeeded
+            | Self::Recovered
+            | Self::Failed
+            | Self::Skipped
+            | Self::TimedOut
+            | Self::Aborted => true,
             Self::NotYetStarted
             | Self::Queued
             | Self::Running
+            | Self::DynamicRunning
+            | Self::Succeeding
             | Self::Failing
             | Self::RetryableFailure
             | Self::TimingOut
             | Self::Aborting => false,
         }
+    }
+
+    /// Whether its outputs can be read.
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Recovered)
     }
 
     /// Whether the node will never succeed any more, clean-up done or not.
@@ -142,7 +165,10 @@ impl NodePhase {
             Self::NotYetStarted
             | Self::Queued
             | Self::Running
+            | Self::DynamicRunning
+            | Self::Succeeding
             | Self::Succeeded
+            | Self::Recovered
             | Self::Skipped
             | Self::RetryableFailure
             | Self::Aborting
@@ -152,32 +178,23 @@ impl NodePhase {
 
     /// Whether an attempt of the node may still report something that counts.
     pub fn is_active(self) -> bool {
-        match self {
-            Self::Queued | Self::Running => true,
-            Self::NotYetStarted
-            | Self::Failing
-            | Self::Succeeded
-            | Self::Failed
-            | Self::Skipped
-            | Self::RetryableFailure
-            | Self::TimingOut
-            | Self::TimedOut
-            | Self::Aborting
-            | Self::Aborted => false,
-        }
+        matches!(self, Self::Queued | Self::Running)
     }
 
-    /// Whether the node holds one of the places that `max_parallelism` grants.
+    /// Whether the node has started and has not ended, clean-up included.
     pub fn is_in_flight(self) -> bool {
         match self {
             Self::Queued
             | Self::Running
+            | Self::DynamicRunning
+            | Self::Succeeding
             | Self::RetryableFailure
             | Self::Failing
             | Self::TimingOut
             | Self::Aborting => true,
             Self::NotYetStarted
             | Self::Succeeded
+            | Self::Recovered
             | Self::Failed
             | Self::Skipped
             | Self::TimedOut

@@ -1,9 +1,12 @@
 //! Holds what is known about each node, and the snapshots a lost state is restored from.
 
+use std::sync::Arc;
+
 use model::Timestamp;
 use proto::flyteidl::core;
 
 use crate::phase::{NodePhase, Phase};
+use crate::step::Expansion;
 
 /// All the engine keeps about a node; what a client reads comes from here.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,12 +23,18 @@ pub struct NodeState {
     pub open: bool,
     /// Whether the current attempt ended by itself, so that finalizing it is enough.
     pub(crate) ended: bool,
+    /// Whether it holds nodes: it is decided for its surroundings only when its phase is terminal.
+    pub(crate) expanded: bool,
     /// Why it failed or was aborted.
     pub error: Option<Box<core::ExecutionError>>,
-    /// Where its inputs are; empty when it has none.
-    pub input_uri: Box<str>,
+    /// What its inputs decided, stored with it: of a branch the chosen arm + 1, of an array its size + 1; 0 = none.
+    pub detail: i64,
+    /// Where the specification is that its task made (`futures.pb`), once it did.
+    pub spec_uri: Option<Box<str>>,
+    /// Where its inputs are; empty when it has none. Elements of an array share one text.
+    pub input_uri: Arc<str>,
     /// Where its outputs are; empty until it succeeded or when it has none.
-    pub output_uri: Box<str>,
+    pub output_uri: Arc<str>,
     /// Where its deck is; empty without one.
     pub deck_uri: Box<str>,
     /// A word about the last change, for people; at most 1024 characters, not stored.
@@ -41,6 +50,11 @@ pub struct NodeState {
 }
 
 impl NodeState {
+    /// Whether its outcome counts for its surroundings.
+    pub fn is_decided(&self) -> bool {
+        self.phase.is_terminal() || (self.phase.is_failure() && !self.expanded)
+    }
+
     /// The `core.NodeExecution.Phase` number. As in Flyte, an outcome shows when it is decided, not when the
     /// clean-up behind it is done; an abort shows when it is done.
     pub fn wire_phase(&self) -> i32 {
@@ -48,9 +62,12 @@ impl NodeState {
         let wire = match self.phase {
             NodePhase::NotYetStarted => Wire::Undefined,
             NodePhase::Queued => Wire::Queued,
-            NodePhase::Running | NodePhase::RetryableFailure => Wire::Running,
+            NodePhase::Running | NodePhase::RetryableFailure | NodePhase::Succeeding => Wire::Running,
+            NodePhase::DynamicRunning => Wire::DynamicRunning,
+            NodePhase::Failing | NodePhase::TimingOut if self.expanded => Wire::Failing,
             NodePhase::Failing | NodePhase::Failed => Wire::Failed,
             NodePhase::Succeeded => Wire::Succeeded,
+            NodePhase::Recovered => Wire::Recovered,
             NodePhase::Skipped => Wire::Skipped,
             NodePhase::TimingOut | NodePhase::TimedOut => Wire::TimedOut,
             NodePhase::Aborting if self.started_at.is_some() => Wire::Running,
@@ -85,8 +102,10 @@ pub enum AttemptRow {
 /// A node as it is stored.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeSnapshot {
-    /// Its id in the workflow.
+    /// Its unique id in the execution.
     pub id: String,
+    /// Unique id of the node that holds it; empty at the top.
+    pub parent: String,
     /// See [`NodeState::phase`]; stored as [`NodePhase::number`].
     pub phase: NodePhase,
     /// See [`NodeState::attempt`].
@@ -95,6 +114,10 @@ pub struct NodeSnapshot {
     pub attempt_row: AttemptRow,
     /// See [`NodeState::system_failures`].
     pub system_failures: u32,
+    /// See [`NodeState::detail`].
+    pub detail: i64,
+    /// What its task made, loaded again where [`NodeState::spec_uri`] is stored.
+    pub expansion: Option<Expansion>,
     /// See [`NodeState::error`].
     pub error: Option<core::ExecutionError>,
     /// See [`NodeState::input_uri`].
@@ -120,6 +143,8 @@ pub struct ExecutionSnapshot {
     pub phase: Phase,
     /// The persisted intent to abort it, with its cause.
     pub abort_cause: Option<String>,
+    /// Whether that abort is not to wait for any clean-up.
+    pub abort_forced: bool,
     /// Why it fails or failed.
     pub error: Option<core::ExecutionError>,
     /// When it was created.

@@ -6,7 +6,9 @@ use model::Timestamp;
 use proto::flyteidl::core;
 use proto::flyteidl::core::execution_error::ErrorKind;
 
-use crate::{Changes, Execution, Graph, NodeIdx, NodeState, Observation, Report, Settings, Step};
+use crate::{
+    Changes, Detail, Execution, Graph, NodeIdx, NodeState, Observation, Report, Resolved, Settings, Step,
+};
 
 /// A task node: its id and the nodes it waits for.
 pub(crate) type TaskNode<'a> = (&'a str, &'a [&'a str]);
@@ -84,6 +86,11 @@ pub(crate) fn boom(kind: ErrorKind) -> core::ExecutionError {
     }
 }
 
+/// The answer that a node's inputs are written and decide nothing.
+pub(crate) fn plain(uri: &str) -> Result<Resolved, core::ExecutionError> {
+    Ok(Resolved { uri: uri.to_owned(), detail: Detail::Plain })
+}
+
 /// A shell without a store: each call is a second later than the one before.
 pub(crate) struct Driver {
     pub(crate) run: Execution,
@@ -113,7 +120,8 @@ impl Driver {
     }
 
     pub(crate) fn idx(&self, id: &str) -> NodeIdx {
-        self.run.graph().idx(id).unwrap()
+        let named = |node: &NodeIdx| &*self.run.unique_id(*node) == id;
+        (0..self.run.len() as NodeIdx).find(named).unwrap_or_else(|| panic!("no node {id}"))
     }
 
     pub(crate) fn state(&self, id: &str) -> &NodeState {
@@ -122,7 +130,13 @@ impl Driver {
 
     pub(crate) fn resolved(&mut self, id: &str) -> Changes {
         let node = self.idx(id);
-        self.apply(Observation::InputsResolved { node, result: Ok(format!("in/{id}")) })
+        self.decided(node, Detail::Plain)
+    }
+
+    /// The inputs of a node are written and decided this.
+    pub(crate) fn decided(&mut self, node: NodeIdx, detail: Detail) -> Changes {
+        let uri = format!("in/{}", self.run.unique_id(node));
+        self.apply(Observation::InputsResolved { node, result: Ok(Resolved { uri, detail }) })
     }
 
     pub(crate) fn report(&mut self, id: &str, report: Report) -> Changes {
@@ -145,7 +159,8 @@ impl Driver {
     }
 
     pub(crate) fn abort(&mut self) -> Changes {
-        self.apply(Observation::AbortRequested { cause: "enough".into(), principal: "me".into() })
+        let (cause, principal) = ("enough".into(), "me".into());
+        self.apply(Observation::AbortRequested { cause, principal, force: false })
     }
 
     /// Resolves and starts these nodes, which are due, and forgets the steps.
@@ -168,8 +183,12 @@ impl Driver {
     /// Ids of the nodes whose inputs are to be resolved now; all other steps are forgotten.
     pub(crate) fn resolving(&mut self) -> Vec<String> {
         let id = |step: Step| match step {
-            Step::ResolveInputs { node } => Some(self.run.graph().nodes[node as usize].id.to_string()),
-            Step::StartAttempt { .. } | Step::Abort { .. } | Step::Finalize { .. } => None,
+            Step::ResolveInputs { node } => Some(self.run.unique_id(node).to_string()),
+            Step::StartAttempt { .. }
+            | Step::Abort { .. }
+            | Step::Finalize { .. }
+            | Step::GatherOutputs { .. }
+            | Step::LoadExpansion { .. } => None,
         };
         self.run.clone().plan(self.now).into_iter().filter_map(id).collect()
     }

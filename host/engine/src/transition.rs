@@ -5,24 +5,37 @@ use crate::phase::{NodePhase, Phase};
 /// Every legal change of a node, as [`next`] makes it.
 pub const NODE_TABLE: &str = "\
 NotYetStarted --(Passed)--> Succeeded
+NotYetStarted --(Recalled)--> Recovered
 NotYetStarted --(Resolved)--> Queued
 NotYetStarted --(Unresolvable)--> Failed
 NotYetStarted --(UpstreamLost)--> Skipped
 Queued --(Running)--> Running
+Queued --(Expanded)--> DynamicRunning
 Queued --(Succeeded)--> Succeeded
 Queued --(FailedRetryably)--> RetryableFailure
 Queued --(Failed)--> Failing
 Queued --(TimedOut)--> TimingOut
 Queued --(Aborted)--> Aborting
+Running --(Expanded)--> DynamicRunning
+Running --(AllSucceeded)--> Succeeding
 Running --(Succeeded)--> Succeeded
 Running --(FailedRetryably)--> RetryableFailure
 Running --(Failed)--> Failing
 Running --(TimedOut)--> TimingOut
 Running --(Aborted)--> Aborting
+DynamicRunning --(AllSucceeded)--> Succeeding
+DynamicRunning --(Failed)--> Failing
+DynamicRunning --(TimedOut)--> TimingOut
+DynamicRunning --(Aborted)--> Aborting
+Succeeding --(Succeeded)--> Succeeded
+Succeeding --(Failed)--> Failing
+Succeeding --(Aborted)--> Aborting
+Failing --(CutShort)--> Aborting
 Failing --(Cleaned)--> Failed
 RetryableFailure --(TimedOut)--> TimingOut
 RetryableFailure --(Aborted)--> Aborting
 RetryableFailure --(Cleaned)--> Running
+TimingOut --(CutShort)--> Aborting
 TimingOut --(Cleaned)--> TimedOut
 Aborting --(Cleaned)--> Aborted
 ";
@@ -31,54 +44,70 @@ Aborting --(Cleaned)--> Aborted
 pub const EXECUTION_TABLE: &str = "\
 Queued --(Started)--> Running
 Queued --(AbortRequested)--> Aborting
+Queued --(AbortForced)--> Aborted
 Running --(EndReached)--> Succeeded
 Running --(NodeFailed)--> Failing
 Running --(AbortRequested)--> Aborting
+Running --(AbortForced)--> Aborted
 Failing --(AbortRequested)--> Aborting
+Failing --(AbortForced)--> Aborted
 Failing --(Cleaned)--> Failed
+Aborting --(AbortForced)--> Aborted
 Aborting --(Cleaned)--> Aborted
 ";
 
 /// What happens to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeEvent {
-    /// It had nothing to run: start and end.
+    /// It had nothing to run: start, end, and what the catalog had.
     Passed,
+    /// It had succeeded in the execution that is recovered.
+    Recalled,
     /// Its inputs are written.
     Resolved,
     /// Its inputs cannot be made.
     Unresolvable,
     /// All its upstream nodes are decided and one did not succeed.
     UpstreamLost,
-    /// Its attempt runs.
+    /// Its attempt runs, or what it holds does.
     Running,
-    /// Its attempt succeeded.
+    /// Its task made a workflow.
+    Expanded,
+    /// All that it holds succeeded, and its outputs are to be gathered.
+    AllSucceeded,
+    /// Its outputs are there.
     Succeeded,
     /// Its attempt failed and another may follow.
     FailedRetryably,
     /// It failed for good.
     Failed,
-    /// Its active deadline passed.
+    /// A deadline passed for good.
     TimedOut,
     /// It is to be aborted.
     Aborted,
-    /// Its attempt is cleaned up.
+    /// It holds nodes, was failing, and is aborted before that was done.
+    CutShort,
+    /// Its attempt and all that it holds are cleaned up.
     Cleaned,
 }
 
 impl NodeEvent {
     /// All events.
-    pub const ALL: [NodeEvent; 11] = [
+    pub const ALL: [NodeEvent; 15] = [
         Self::Passed,
+        Self::Recalled,
         Self::Resolved,
         Self::Unresolvable,
         Self::UpstreamLost,
         Self::Running,
+        Self::Expanded,
+        Self::AllSucceeded,
         Self::Succeeded,
         Self::FailedRetryably,
         Self::Failed,
         Self::TimedOut,
         Self::Aborted,
+        Self::CutShort,
         Self::Cleaned,
     ];
 }
@@ -94,14 +123,22 @@ pub enum ExecutionEvent {
     NodeFailed,
     /// Somebody asked for its end.
     AbortRequested,
-    /// No attempt is open any more.
+    /// Somebody asked for its end without waiting for the clean-up.
+    AbortForced,
+    /// No attempt is open any more, and its failure node has run.
     Cleaned,
 }
 
 impl ExecutionEvent {
     /// All events.
-    pub const ALL: [ExecutionEvent; 5] =
-        [Self::Started, Self::EndReached, Self::NodeFailed, Self::AbortRequested, Self::Cleaned];
+    pub const ALL: [ExecutionEvent; 6] = [
+        Self::Started,
+        Self::EndReached,
+        Self::NodeFailed,
+        Self::AbortRequested,
+        Self::AbortForced,
+        Self::Cleaned,
+    ];
 }
 
 /// The phase a node is in after the event; `None` when the event has no meaning in that phase.
@@ -110,15 +147,21 @@ pub fn next(phase: NodePhase, event: NodeEvent) -> Option<NodePhase> {
     use NodePhase as P;
     match (phase, event) {
         (P::NotYetStarted, E::Passed) => Some(P::Succeeded),
+        (P::NotYetStarted, E::Recalled) => Some(P::Recovered),
         (P::NotYetStarted, E::Resolved) => Some(P::Queued),
         (P::NotYetStarted, E::Unresolvable) => Some(P::Failed),
         (P::NotYetStarted, E::UpstreamLost) => Some(P::Skipped),
         (P::Queued, E::Running) => Some(P::Running),
-        (P::Queued | P::Running, E::Succeeded) => Some(P::Succeeded),
+        (P::Queued | P::Running, E::Expanded) => Some(P::DynamicRunning),
+        (P::Running | P::DynamicRunning, E::AllSucceeded) => Some(P::Succeeding),
+        (P::Queued | P::Running | P::Succeeding, E::Succeeded) => Some(P::Succeeded),
         (P::Queued | P::Running, E::FailedRetryably) => Some(P::RetryableFailure),
-        (P::Queued | P::Running, E::Failed) => Some(P::Failing),
-        (P::Queued | P::Running | P::RetryableFailure, E::TimedOut) => Some(P::TimingOut),
-        (P::Queued | P::Running | P::RetryableFailure, E::Aborted) => Some(P::Aborting),
+        (P::Queued | P::Running | P::DynamicRunning | P::Succeeding, E::Failed) => Some(P::Failing),
+        (P::Queued | P::Running | P::DynamicRunning | P::RetryableFailure, E::TimedOut) => Some(P::TimingOut),
+        (P::Queued | P::Running | P::DynamicRunning | P::Succeeding | P::RetryableFailure, E::Aborted) => {
+            Some(P::Aborting)
+        }
+        (P::Failing | P::TimingOut, E::CutShort) => Some(P::Aborting),
         (P::RetryableFailure, E::Cleaned) => Some(P::Running),
         (P::Failing, E::Cleaned) => Some(P::Failed),
         (P::TimingOut, E::Cleaned) => Some(P::TimedOut),
@@ -127,11 +170,14 @@ pub fn next(phase: NodePhase, event: NodeEvent) -> Option<NodePhase> {
             P::NotYetStarted
             | P::Queued
             | P::Running
+            | P::DynamicRunning
+            | P::Succeeding
             | P::RetryableFailure
             | P::Failing
             | P::TimingOut
             | P::Aborting
             | P::Succeeded
+            | P::Recovered
             | P::Failed
             | P::Skipped
             | P::TimedOut
@@ -150,6 +196,7 @@ pub fn next_of_execution(phase: Phase, event: ExecutionEvent) -> Option<Phase> {
         (P::Running, E::EndReached) => Some(P::Succeeded),
         (P::Running, E::NodeFailed) => Some(P::Failing),
         (P::Queued | P::Running | P::Failing, E::AbortRequested) => Some(P::Aborting),
+        (P::Queued | P::Running | P::Failing | P::Aborting, E::AbortForced) => Some(P::Aborted),
         (P::Failing, E::Cleaned) => Some(P::Failed),
         (P::Aborting, E::Cleaned) => Some(P::Aborted),
         (P::Queued | P::Running | P::Failing | P::Aborting | P::Succeeded | P::Failed | P::Aborted, _) => {
@@ -207,10 +254,11 @@ mod tests {
 
     #[test]
     fn stored_numbers_are_read_back() {
-        for phase in NodePhase::ALL {
+        for (number, phase) in NodePhase::ALL.into_iter().enumerate() {
+            assert_eq!(phase.number(), number as i16);
             assert_eq!(NodePhase::from_number(phase.number()), Ok(phase));
         }
-        for unknown in [-1, 4, 11, 12, 15] {
+        for unknown in [-1, 15] {
             assert!(NodePhase::from_number(unknown).is_err(), "{unknown}");
         }
         for unknown in [0, 3, 8, 10] {

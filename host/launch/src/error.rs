@@ -96,6 +96,31 @@ pub enum Error {
     /// A notification can't work.
     #[error("invalid spec.notifications: {0}")]
     Notifications(NotificationError),
+    /// A place for data is no URI of an object store.
+    #[error("invalid {field}: {source}")]
+    Prefix {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with it.
+        source: Box<blob::Error>,
+    },
+    /// A resource is no quantity.
+    #[error("invalid resources: {0}")]
+    Quantity(#[from] model::quantity::QuantityError),
+    /// Executions here are assigned to another cluster pool.
+    #[error(
+        "executions of project `{project}` and domain `{domain}` run in cluster pool `{assigned}`, not in `{asked}`"
+    )]
+    ClusterPool {
+        /// Project id.
+        project: String,
+        /// Domain id.
+        domain: String,
+        /// The pool that was asked for.
+        asked: String,
+        /// The pool it has to be.
+        assigned: String,
+    },
     /// A number in the request is out of its range.
     #[error("invalid {field}: {value} is {reason}")]
     OutOfRange {
@@ -151,8 +176,8 @@ pub enum Error {
     /// The store did not answer.
     #[error("cannot reach the store")]
     Store(#[from] store::Error),
-    /// The inputs can't be kept.
-    #[error("cannot keep the inputs")]
+    /// The inputs can't be kept, or those of an earlier execution can't be read.
+    #[error("cannot read or keep the inputs")]
     Blob(#[from] blob::Error),
 }
 

@@ -2,21 +2,23 @@
 
 use std::{fmt, sync::Arc};
 
-use blob::{Blob, DataReference};
-use model::{EntityId, ExecutionId, NodeExecutionId, Timestamp, layout};
+use blob::Blob;
+use model::{ExecutionId, NodeExecutionId, Timestamp, layout};
 use prost::Message;
 use proto::flyteidl::{
     admin::{ExecutionMetadata, ExecutionSpec, Labels},
     core::LiteralMap,
 };
-use store::{ExecutionKey, ExecutionRow, Store};
+use store::{AttributePlace, ExecutionKey, ExecutionRow, Store};
 
 use crate::{
-    Config, Error, Parent, Request, Target, concurrency, inputs,
+    Config, Error, Parent, Request, Target,
+    attributes::Attributes,
+    concurrency, inputs,
     locks::Locks,
     place,
     plan::{Plan, Plans},
-    settings,
+    settings::{self, Resolved, Sources},
 };
 
 /// Starts executions. Cheap to clone.
@@ -65,10 +67,10 @@ impl Launcher {
     ///
     /// # Errors
     /// A request that can't be run, a taken name ([`Error::Exists`]), or a store that does not answer.
-    pub async fn create(&self, request: Request) -> Result<ExecutionId, Error> {
+    pub async fn create(&self, mut request: Request) -> Result<ExecutionId, Error> {
         let Inner { config, store, .. } = &*self.inner;
         let project = place::check(config, store, &request.project, &request.domain).await?;
-        let parent = self.parent(&request).await?;
+        let parent = self.parent(&mut request).await?;
         let nesting = parent.as_ref().map_or(0, |parent| parent.nesting + 1);
         if nesting > config.max_nesting {
             return Err(Error::TooDeep { depth: nesting, allowed: config.max_nesting });
@@ -79,9 +81,19 @@ impl Launcher {
         check_size(&complete, config.max_inputs_size.bytes())?;
 
         let id = ExecutionId::new(&request.project, &request.domain, &self.name(&request));
+        let attributes = self.attributes(&request, &plan.workflow.name).await?;
         let project_labels: Labels = decode(&project.labels, "labels", &project.id)?;
-        let spec = resolve(&request, &plan, parent.as_ref(), nesting, config, &project_labels)?;
-        let row = row(&request, plan.workflow.clone(), parent, nesting, &id, &spec);
+        let sources = Sources {
+            plan: plan.spec.as_ref(),
+            workflow_quality: plan.quality.as_ref(),
+            attributes: &attributes,
+            project_labels: &project_labels.values,
+            place: (&request.project, &request.domain),
+            name: &id.name,
+            principal: &request.principal,
+        };
+        let resolved = resolve(&request, &sources, parent.as_ref(), nesting, config)?;
+        let row = row(&request, &plan, parent, nesting, &id, &resolved, config);
 
         // A limited launch plan starts its executions one by one, so that they are counted right.
         let _counted = match plan.spec.as_ref().and_then(concurrency::limit) {
@@ -107,36 +119,31 @@ impl Launcher {
         Ok(id)
     }
 
-    /// Starts an execution again with the inputs its caller gave.
-    ///
-    /// # Errors
-    /// As [`Launcher::create`], and an unknown original.
-    pub async fn relaunch(
-        &self,
-        original: &ExecutionId,
-        name: String,
-        overwrite_cache: bool,
-        principal: &str,
-    ) -> Result<ExecutionId, Error> {
-        let row = self
-            .inner
-            .store
-            .execution_get(original)
-            .await?
-            .ok_or_else(|| Error::UnknownExecution(original.clone()))?;
-        let mut spec: ExecutionSpec = decode(&row.spec, "spec", original)?;
-        spec.overwrite_cache = overwrite_cache;
-        let bytes = self.inner.blob.get(&DataReference::parse(row.user_inputs_uri.as_str())?).await?;
-        let inputs: LiteralMap = decode(&bytes, "user inputs", original)?;
-        Box::pin(self.create(Request::relaunch(&row, spec, inputs, name, principal)?)).await
+    /// Attributes that hold for an execution of a workflow.
+    async fn attributes(&self, request: &Request, workflow: &str) -> Result<Attributes, Error> {
+        let place = AttributePlace {
+            project: request.project.clone(),
+            domain: request.domain.clone(),
+            workflow: workflow.to_owned(),
+        };
+        Attributes::read(&self.inner.store.attribute_matching(&place).await?)
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub(crate) fn blob(&self) -> &Blob {
+        &self.inner.blob
     }
 
     fn name(&self, request: &Request) -> String {
         request.name.clone().unwrap_or_else(|| model::name::execution_name(&rand::random()))
     }
 
-    /// The parent, as the caller knows it or as the request names it.
-    async fn parent(&self, request: &Request) -> Result<Option<Parent>, Error> {
+    /// The parent, as the caller knows it or as the request names it. In a request that names one, principal and
+    /// cluster label become those of the parent.
+    async fn parent(&self, request: &mut Request) -> Result<Option<Parent>, Error> {
         const FIELD: &str = "spec.metadata.parent_node_execution";
         let named = request.spec.metadata.as_ref().and_then(|m| m.parent_node_execution.as_ref());
         let (None, Some(named)) = (&request.parent, named) else {
@@ -152,6 +159,11 @@ impl Launcher {
             return Err(Error::UnknownNode { execution, node: named.node_id.clone() });
         }
         let node = NodeExecutionId { execution, node: named.node_id.as_str().into() };
+        let spec: ExecutionSpec = decode(&row.spec, "spec", &row.id)?;
+        request.principal.clone_from(&row.principal);
+        if let Some(label) = spec.execution_cluster_label {
+            request.spec.execution_cluster_label = Some(label);
+        }
         Ok(Some(Parent { execution: row.key, node, nesting: row.nesting }))
     }
 
@@ -193,60 +205,53 @@ fn check_size(complete: &LiteralMap, allowed: u64) -> Result<(), Error> {
 
 fn resolve(
     request: &Request,
-    plan: &Plan,
+    sources: &Sources<'_>,
     parent: Option<&Parent>,
     nesting: i32,
     config: &Config,
-    project_labels: &Labels,
-) -> Result<ExecutionSpec, Error> {
+) -> Result<Resolved, Error> {
     settings::check(&request.spec, config)?;
-    let mut spec = settings::resolve(
-        request.spec.clone(),
-        &request.target,
-        plan.spec.as_ref(),
-        config,
-        &project_labels.values,
-    );
-    let place = (request.project.as_str(), request.domain.as_str());
-    let metadata = settings::metadata(spec.metadata.take(), &request.principal, &config.cluster, place);
+    let mut resolved = settings::resolve(request.spec.clone(), &request.target, sources, config)?;
+    let spec = &mut resolved.spec;
+    let metadata =
+        settings::metadata(spec.metadata.take(), &request.principal, &resolved.cluster, sources.place);
     spec.metadata = Some(ExecutionMetadata {
         mode: request.mode as i32,
         nesting: nesting.unsigned_abs(),
         parent_node_execution: parent.map(|parent| parent.node.to_proto()),
         ..metadata
     });
-    Ok(spec)
+    Ok(resolved)
 }
 
 fn row(
     request: &Request,
-    workflow: EntityId,
+    plan: &Plan,
     parent: Option<Parent>,
     nesting: i32,
     id: &ExecutionId,
-    spec: &ExecutionSpec,
+    resolved: &Resolved,
+    config: &Config,
 ) -> ExecutionRow {
     let now = Timestamp::now();
     let (launch_plan, task) = match &request.target {
         Target::LaunchPlan(id) => (Some(id.clone()), None),
         Target::Task(id) => (None, Some(id.clone())),
     };
-    let metadata = spec.metadata.as_ref();
-    let system = metadata.and_then(|metadata| metadata.system_metadata.as_ref());
     ExecutionRow {
         key: ExecutionKey(0),
         id: id.clone(),
         launch_plan,
         task,
-        workflow,
+        workflow: plan.workflow.clone(),
         phase: 0,
         mode: request.mode as i32,
         principal: request.principal.clone(),
-        cluster: system.map(|system| system.execution_cluster.clone()).unwrap_or_default(),
+        cluster: resolved.cluster.clone(),
         nesting,
         source: request.source.clone(),
         parent_node: parent.map(|parent| (parent.execution, parent.node.node.to_string())),
-        spec: spec.encode_to_vec(),
+        spec: resolved.spec.encode_to_vec(),
         inputs_uri: String::new(),
         user_inputs_uri: String::new(),
         outputs_uri: String::new(),
@@ -260,7 +265,10 @@ fn row(
         updated_at: now,
         started_at: None,
         duration: None,
-        live: true,
+        // Where another engine drives executions, no worker of this one takes them up.
+        live: !config.external_clusters.contains(&resolved.cluster),
+        abort_forced: false,
+        settings: resolved.settings.encode_to_vec(),
     }
 }
 

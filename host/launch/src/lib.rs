@@ -11,6 +11,8 @@
 //! the stored spec, so that the worker reads one spec and need not know where a value came from; what the request
 //! says is stored as it came, because clients compare it.
 
+pub mod attributes;
+mod cluster;
 mod concurrency;
 mod config;
 mod error;
@@ -21,11 +23,14 @@ mod locks;
 pub mod notifications;
 pub mod place;
 mod plan;
+mod quality;
+mod queue;
+mod repeat;
 mod request;
 pub mod settings;
 mod single_task;
 
-pub use config::Config;
+pub use config::{Config, Defaults};
 pub use error::Error;
 pub use launcher::Launcher;
 pub use request::{Parent, Request, Target};

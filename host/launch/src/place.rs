@@ -18,6 +18,17 @@ pub async fn check(config: &Config, store: &Store, project: &str, domain: &str) 
         return Err(Error::Missing("project"));
     }
     check_domain(config, domain)?;
+    check_project(store, project).await
+}
+
+/// The project, if it is active.
+///
+/// # Errors
+/// An empty, unknown or archived project, or the store.
+pub async fn check_project(store: &Store, project: &str) -> Result<ProjectRow, Error> {
+    if project.is_empty() {
+        return Err(Error::Missing("project"));
+    }
     let row = store
         .project_get(project)
         .await?

@@ -6,7 +6,7 @@ use model::EntityId;
 use moka::sync::Cache;
 use prost::Message;
 use proto::flyteidl::admin::{LaunchPlanClosure, LaunchPlanSpec};
-use proto::flyteidl::core::{LiteralMap, ParameterMap};
+use proto::flyteidl::core::{LiteralMap, ParameterMap, QualityOfService};
 use store::Store;
 
 use crate::{Error, Target, inputs, launcher::decode, single_task};
@@ -23,6 +23,37 @@ pub(crate) struct Plan {
     pub(crate) spec: Option<LaunchPlanSpec>,
     pub(crate) expected: ParameterMap,
     pub(crate) fixed: LiteralMap,
+    /// Quality of service that the workflow asks for.
+    pub(crate) quality: Option<QualityOfService>,
+}
+
+/// As much of a workflow's closure as says its quality of service; the rest is skipped.
+mod skimmed {
+    use proto::flyteidl::core::WorkflowMetadata;
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct WorkflowClosure {
+        #[prost(message, optional, tag = "1")]
+        pub(super) compiled_workflow: Option<CompiledWorkflowClosure>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct CompiledWorkflowClosure {
+        #[prost(message, optional, tag = "1")]
+        pub(super) primary: Option<CompiledWorkflow>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct CompiledWorkflow {
+        #[prost(message, optional, tag = "1")]
+        pub(super) template: Option<WorkflowTemplate>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct WorkflowTemplate {
+        #[prost(message, optional, tag = "2")]
+        pub(super) metadata: Option<WorkflowMetadata>,
+    }
 }
 
 impl Plan {
@@ -66,6 +97,7 @@ async fn of_launch_plan(store: &Store, id: &EntityId) -> Result<Plan, Error> {
     let spec: LaunchPlanSpec = decode(&row.spec, "spec", id)?;
     let closure: LaunchPlanClosure = decode(&row.closure, "closure", id)?;
     Ok(Plan {
+        quality: quality_of(store, &row.workflow).await?,
         workflow: row.workflow,
         expected: closure.expected_inputs.unwrap_or_default(),
         fixed: spec.fixed_inputs.clone().unwrap_or_default(),
@@ -80,5 +112,13 @@ async fn of_task(store: &Store, id: &EntityId) -> Result<Plan, Error> {
         spec: None,
         expected: inputs::all_required(&interface.inputs.unwrap_or_default()),
         fixed: LiteralMap::default(),
+        quality: None,
     })
+}
+
+async fn quality_of(store: &Store, workflow: &EntityId) -> Result<Option<QualityOfService>, Error> {
+    let Some(row) = store.entity_get(workflow).await? else { return Ok(None) };
+    let closure: skimmed::WorkflowClosure = decode(&row.closure, "closure", workflow)?;
+    let template = closure.compiled_workflow.and_then(|compiled| compiled.primary?.template);
+    Ok(template.and_then(|template| template.metadata?.quality_of_service))
 }

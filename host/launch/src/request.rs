@@ -1,6 +1,6 @@
 //! Parses what is to be started, so that no later step can meet a bad identifier.
 
-use model::{EntityId, EntityKind, ExecutionId, NodeExecutionId};
+use model::{EntityId, EntityKind, ExecutionId, NodeExecutionId, Timestamp};
 use proto::flyteidl::admin::{
     ExecutionCreateRequest, ExecutionMetadata, ExecutionSpec, execution_metadata::ExecutionMode,
 };
@@ -103,28 +103,91 @@ impl Request {
         new_name: String,
         principal: &str,
     ) -> Result<Self, Error> {
+        let mode = ExecutionMode::Relaunch;
+        Self::repeat(original, spec, inputs, name(new_name)?, (mode, principal))
+    }
+
+    /// Repeats an execution with the inputs its caller gave; what succeeded in it is not run again.
+    ///
+    /// # Errors
+    /// A name that breaks the rule.
+    pub fn recover(
+        original: &ExecutionRow,
+        spec: ExecutionSpec,
+        inputs: LiteralMap,
+        new_name: String,
+        principal: &str,
+    ) -> Result<Self, Error> {
+        let mode = ExecutionMode::Recovered;
+        Self::repeat(original, spec, inputs, name(new_name)?, (mode, principal))
+    }
+
+    fn repeat(
+        original: &ExecutionRow,
+        mut spec: ExecutionSpec,
+        inputs: LiteralMap,
+        name: Option<String>,
+        (mode, principal): (ExecutionMode, &str),
+    ) -> Result<Self, Error> {
         let target = match (&original.task, &original.launch_plan) {
             (Some(task), _) => Target::Task(task.clone()),
             (None, Some(launch_plan)) => Target::LaunchPlan(launch_plan.clone()),
             (None, None) => target(&spec)?,
         };
         let metadata = ExecutionMetadata {
-            mode: ExecutionMode::Relaunch as i32,
+            mode: mode as i32,
             reference_execution: Some(original.id.to_proto()),
             parent_node_execution: None,
             nesting: 0,
-            ..spec.metadata.clone().unwrap_or_default()
+            ..spec.metadata.take().unwrap_or_default()
         };
+        // The original ran for whoever started it; the new one runs for whoever starts that.
+        let run_as = spec.security_context.as_mut().and_then(|context| context.run_as.as_mut());
+        if let Some(run_as) = run_as.filter(|run_as| run_as.execution_identity == original.principal) {
+            run_as.execution_identity.clear();
+        }
         Ok(Self {
             project: original.id.project.to_string(),
             domain: original.id.domain.to_string(),
-            name: name(new_name)?,
+            name,
             target,
             spec: ExecutionSpec { metadata: Some(metadata), ..spec },
             inputs,
             principal: principal.to_owned(),
-            mode: ExecutionMode::Relaunch,
+            mode,
             source: Some(original.id.clone()),
+            parent: None,
+        })
+    }
+
+    /// Starts a launch plan for a tick of a schedule or of a backfill. The inputs are those that the tick gives; tags
+    /// are for those who look for its execution.
+    ///
+    /// # Errors
+    /// A name that breaks the rule.
+    pub fn scheduled(
+        launch_plan: EntityId,
+        tick_name: String,
+        scheduled_at: Timestamp,
+        inputs: LiteralMap,
+        tags: Vec<String>,
+        principal: &str,
+    ) -> Result<Self, Error> {
+        let metadata = ExecutionMetadata {
+            mode: ExecutionMode::Scheduled as i32,
+            scheduled_at: Some(scheduled_at.to_proto()),
+            ..ExecutionMetadata::default()
+        };
+        Ok(Self {
+            project: launch_plan.project.clone(),
+            domain: launch_plan.domain.clone(),
+            name: name(tick_name)?,
+            target: Target::LaunchPlan(launch_plan),
+            spec: tagged(ExecutionSpec { metadata: Some(metadata), ..ExecutionSpec::default() }, tags),
+            inputs,
+            principal: principal.to_owned(),
+            mode: ExecutionMode::Scheduled,
+            source: None,
             parent: None,
         })
     }
@@ -190,6 +253,12 @@ fn target(spec: &ExecutionSpec) -> Result<Target, Error> {
         Ok(other) => Err(Error::Target { found: other.as_str_name().to_lowercase() }),
         Err(_) => Err(Error::Target { found: format!("resource of unknown type {}", id.resource_type) }),
     }
+}
+
+#[allow(deprecated, reason = "there is no other field for tags")]
+fn tagged(mut spec: ExecutionSpec, tags: Vec<String>) -> ExecutionSpec {
+    spec.tags = tags;
+    spec
 }
 
 #[allow(deprecated, reason = "the console sends inputs here")]

@@ -51,8 +51,23 @@ fn plan() -> LaunchPlanSpec {
     }
 }
 
+/// Settings from nowhere but the request.
+fn nothing() -> Sources<'static> {
+    static ATTRIBUTES: std::sync::LazyLock<Attributes> = std::sync::LazyLock::new(Attributes::default);
+    static LABELS: BTreeMap<String, String> = BTreeMap::new();
+    Sources {
+        plan: None,
+        workflow_quality: None,
+        attributes: &ATTRIBUTES,
+        project_labels: &LABELS,
+        place: ("p", "d"),
+        name: "e1",
+        principal: "",
+    }
+}
+
 fn resolved(spec: ExecutionSpec, plan: Option<&LaunchPlanSpec>) -> ExecutionSpec {
-    resolve(spec, &target(), plan, &Config::default(), &BTreeMap::new())
+    resolve(spec, &target(), &Sources { plan, ..nothing() }, &Config::default()).unwrap().spec
 }
 
 #[test]
@@ -100,8 +115,9 @@ fn project_labels_stand_under_all_others() {
     let request =
         ExecutionSpec { labels: Some(Labels { values: map("team", "mine") }), ..ExecutionSpec::default() };
     let project = BTreeMap::from([("team".to_owned(), "p".to_owned()), ("cost".to_owned(), "1".to_owned())]);
-    let found = resolve(request, &target(), None, &Config::default(), &project);
-    let labels = found.labels.unwrap().values;
+    let sources = Sources { project_labels: &project, ..nothing() };
+    let found = resolve(request, &target(), &sources, &Config::default()).unwrap();
+    let labels = found.spec.labels.unwrap().values;
     assert_eq!(
         labels,
         BTreeMap::from([("team".to_owned(), "mine".to_owned()), ("cost".to_owned(), "1".to_owned())])

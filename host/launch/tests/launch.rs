@@ -335,3 +335,144 @@ async fn concurrency_policy_counts_open_executions() {
     assert!(matches!(error, Error::AtLimit { limit: 2, .. }), "{error}");
     assert!(world.create("", 1).await.is_ok());
 }
+
+#[tokio::test]
+async fn recovery_repeats_what_the_caller_gave_and_names_the_original() {
+    let world = world().await;
+    let first = world.create("first", 5).await.unwrap();
+    let parent = NodeExecutionIdentifier { node_id: "n0".to_owned(), execution_id: Some(first.to_proto()) };
+    let again = world.launcher.recover(&first, "again".to_owned(), None, "you").await.unwrap();
+    let row = world.row(&again).await;
+    assert_eq!(row.mode, execution_metadata::ExecutionMode::Recovered as i32);
+    assert_eq!((row.source.clone(), row.parent_node.clone()), (Some(first.clone()), None));
+    let spec = ExecutionSpec::decode(row.spec.as_slice()).unwrap();
+    assert_eq!(spec.metadata.unwrap().reference_execution, Some(first.to_proto()));
+    assert_eq!(world.literals(&row.user_inputs_uri).await, inputs(5));
+    // The identity is that of whoever starts it.
+    assert_eq!(spec.security_context.unwrap().run_as.unwrap().execution_identity, "you");
+
+    let metadata =
+        ExecutionMetadata { parent_node_execution: Some(parent), ..ExecutionMetadata::default() };
+    let unknown = world.launcher.recover(&first, String::new(), Some(&metadata), "").await.unwrap_err();
+    assert!(matches!(unknown, Error::UnknownNode { .. }), "{unknown}");
+    let nobody = ExecutionId::new("p", "development", "nobody");
+    let error = world.launcher.recover(&nobody, String::new(), None, "").await.unwrap_err();
+    assert!(matches!(error, Error::UnknownExecution(_)));
+
+    let node = NodeExecutionId { execution: again.clone(), node: "n7".into() };
+    let parent = Parent { execution: row.key, node, nesting: row.nesting };
+    let child = world.launcher.recover_child(&first, "child".to_owned(), parent, "me").await.unwrap();
+    let child = world.row(&child).await;
+    assert_eq!((child.nesting, child.parent_node), (1, Some((row.key, "n7".to_owned()))));
+    assert_eq!(child.source, Some(first));
+}
+
+#[tokio::test]
+async fn attributes_reach_the_spec_and_the_settings() {
+    use proto::flyteidl::admin::matching_attributes::Target;
+    let config = Config {
+        cluster_labels: [("far".to_owned(), [("elsewhere".to_owned(), 1)].into())].into(),
+        external_clusters: vec!["elsewhere".to_owned()],
+        ..Config::default()
+    };
+    let world = world_with(config).await;
+    let put = async |workflow: &str, target: Target| {
+        let attributes = MatchingAttributes { target: Some(target) };
+        let row = store::AttributeRow {
+            place: store::AttributePlace {
+                project: "p".to_owned(),
+                domain: "development".to_owned(),
+                workflow: workflow.to_owned(),
+            },
+            kind: launch::attributes::kind(&attributes).unwrap() as i32,
+            attributes: attributes.encode_to_vec(),
+            updated_at: Timestamp(0),
+        };
+        world.store.attribute_put(row, launch::attributes::merge).await.unwrap();
+    };
+    let before = world.row(&world.create("", 1).await.unwrap()).await;
+    assert_eq!((before.live, before.settings.len()), (true, 0));
+
+    let parallelism = WorkflowExecutionConfig { max_parallelism: 9, ..WorkflowExecutionConfig::default() };
+    put("", Target::WorkflowExecutionConfig(parallelism.clone())).await;
+    put("other", Target::WorkflowExecutionConfig(WorkflowExecutionConfig { max_parallelism: 1, ..parallelism }))
+        .await;
+    put("wf", Target::ExecutionClusterLabel(ExecutionClusterLabel { value: "far".to_owned() })).await;
+    let one = PluginOverride { task_type: "a".to_owned(), ..PluginOverride::default() };
+    put("wf", Target::PluginOverrides(PluginOverrides { overrides: vec![one] })).await;
+    let row = world.row(&world.create("", 1).await.unwrap()).await;
+    let spec = ExecutionSpec::decode(row.spec.as_slice()).unwrap();
+    assert_eq!(spec.max_parallelism, 9);
+    let settings = model::LaunchSettings::decode(row.settings.as_slice()).unwrap();
+    assert!(settings.plugin_override("a").is_some());
+    // Another engine drives what runs there.
+    assert_eq!((row.cluster.as_str(), row.live), ("elsewhere", false));
+    assert_eq!(spec.metadata.unwrap().system_metadata.unwrap().execution_cluster, "elsewhere");
+}
+
+#[tokio::test]
+async fn a_client_that_names_a_parent_inherits_from_it() {
+    let world = world().await;
+    let id = world.create("parent", 1).await.unwrap();
+    let parent = world.row(&id).await;
+    let lease =
+        world.store.lease_acquire("h", std::time::Duration::from_secs(9), Timestamp(0)).await.unwrap();
+    let mut nodes = vec![node_row(parent.key, "n0")];
+    nodes[0].phase = 2;
+    world.store.commit(&lease, &store::Batch { nodes, ..store::Batch::default() }).await.unwrap();
+    let mut child = request("child", &entity(EntityKind::LaunchPlan, "lp"), inputs(1));
+    child.principal = "node".to_owned();
+    child.spec.metadata = Some(ExecutionMetadata {
+        parent_node_execution: Some(NodeExecutionIdentifier {
+            node_id: "n0".to_owned(),
+            execution_id: Some(id.to_proto()),
+        }),
+        ..ExecutionMetadata::default()
+    });
+    let row = world.row(&world.launcher.create(child).await.unwrap()).await;
+    assert_eq!((row.principal.as_str(), row.nesting), ("me", 1));
+    assert_eq!(row.parent_node, Some((parent.key, "n0".to_owned())));
+}
+
+fn node_row(execution: store::ExecutionKey, node_id: &str) -> store::NodeExecutionRow {
+    store::NodeExecutionRow {
+        execution,
+        node_id: node_id.to_owned(),
+        spec_node_id: node_id.to_owned(),
+        node_name: String::new(),
+        parent_id: String::new(),
+        retry_group: String::new(),
+        phase: 0,
+        engine_phase: 0,
+        attempt: 0,
+        system_failures: 0,
+        input_uri: String::new(),
+        output_uri: String::new(),
+        deck_uri: String::new(),
+        error: Vec::new(),
+        extra: Vec::new(),
+        flags: 0,
+        detail: 0,
+        created_at: Timestamp(0),
+        updated_at: Timestamp(0),
+        queued_at: None,
+        started_at: None,
+        attempt_started_at: None,
+        duration: None,
+    }
+}
+
+#[tokio::test]
+async fn a_place_for_data_must_be_a_uri() {
+    let world = world().await;
+    for (prefix, fits) in [("s3://bucket/here/", true), ("", true), ("/tmp/x", false), ("s3://", false)] {
+        let mut request = request("", &entity(EntityKind::LaunchPlan, "lp"), inputs(1));
+        request.spec.raw_output_data_config =
+            Some(RawOutputDataConfig { output_location_prefix: prefix.to_owned() });
+        let outcome = world.launcher.create(request).await;
+        match outcome {
+            Ok(_) => assert!(fits, "{prefix}"),
+            Err(error) => assert!(!fits && matches!(error, Error::Prefix { .. }), "{prefix}: {error}"),
+        }
+    }
+}

@@ -30,6 +30,11 @@ pub fn node_inputs(id: &NodeExecutionId) -> String {
     format!("{}/inputs.pb", node_dir(id))
 }
 
+/// The data directory of an element of an array node, below that of the array.
+pub fn element_dir(array_dir: &str, array_attempt: u32, index: u32) -> String {
+    format!("{array_dir}/{array_attempt}/{index}")
+}
+
 /// The output directory of an attempt (`{{.outputPrefix}}`).
 pub fn output_dir(id: &AttemptId) -> String {
     format!("{}/{}", node_dir(&id.node), id.attempt)
@@ -46,7 +51,7 @@ pub const CHECKPOINT_DIR: &str = "_flytecheckpoints";
 
 fn unique_id(id: &AttemptId) -> String {
     let joined = name::join_parts(&[&id.node.execution.name, &id.node.node, &id.attempt.to_string()]);
-    name::fixed_length_unique_id(&joined, 50, name::HashWidth::Fnv32)
+    name::fixed_length_unique_id(&joined, 50, name::HashWidth::Fnv64)
 }
 
 #[cfg(test)]
@@ -62,5 +67,6 @@ mod tests {
         assert_eq!(node_inputs(&node), "p-d-ex/n0/data/inputs.pb");
         assert_eq!(output_dir(&attempt), "p-d-ex/n0/data/0");
         assert_eq!(raw_output_dir(&attempt), "4m/ex-n0-0");
+        assert_eq!(element_dir(&node_dir(&node), 0, 7), "p-d-ex/n0/data/0/7");
     }
 }

@@ -9,7 +9,10 @@ pub mod id;
 pub mod layout;
 pub mod name;
 pub mod quantity;
+pub mod raw;
+pub mod settings;
 pub mod time;
 
 pub use id::{AttemptId, EntityId, EntityKind, ExecutionId, NodeExecutionId};
+pub use settings::LaunchSettings;
 pub use time::Timestamp;

@@ -77,15 +77,30 @@ pub fn join_parts(parts: &[&str]) -> String {
     out
 }
 
-/// The unique id of a node below a parent node: `<parent>-<parent attempt>-<node>`, hashed over 20 characters.
+/// The unique id of a node below a parent node: `<parent>-<parent attempt>-<node>`, hashed over 20 characters. The hash
+/// has 64 bits where Flyte's has 32: those collide among the nodes of a large workflow.
 pub fn child_node_id(parent: &str, parent_attempt: u32, node: &str) -> String {
-    fixed_length_unique_id(&join_parts(&[parent, &parent_attempt.to_string(), node]), 20, HashWidth::Fnv32)
+    fixed_length_unique_id(&join_parts(&[parent, &parent_attempt.to_string(), node]), 20, HashWidth::Fnv64)
+}
+
+/// The unique id of an element of an array node: `<array>-<array attempt>-n<index>`, never hashed.
+pub fn element_node_id(array: &str, array_attempt: u32, index: u32) -> String {
+    format!("{array}-{array_attempt}-n{index}")
+}
+
+/// The name of the execution that an attempt of a launch plan node starts: the same for the same attempt, whoever asks.
+pub fn child_execution_name(parent: &str, node: &str, attempt: u32) -> String {
+    let joined = join_parts(&[parent, node, &attempt.to_string()]);
+    if joined.len() <= 20 && is_execution_name(&joined) {
+        return joined;
+    }
+    fixed_length_unique_id(&joined, 0, HashWidth::Fnv64)
 }
 
 /// Name of what an attempt creates outside; see [`crate::AttemptId::generated_name`].
 pub fn generated_name(execution: &str, node: &str, attempt: u32) -> String {
     let joined = join_parts(&[execution, node, &attempt.to_string()]);
-    dns1123(&fixed_length_unique_id(&joined, 50, HashWidth::Fnv32))
+    dns1123(&fixed_length_unique_id(&joined, 50, HashWidth::Fnv64))
 }
 
 /// Turns any text into a DNS-1123 name: camel case to kebab, lower case, other characters dropped.
@@ -178,6 +193,17 @@ mod tests {
     fn children_are_named_by_parent_and_attempt() {
         assert_eq!(child_node_id("n1", 0, "n0"), "n1-0-n0");
         assert_eq!(child_node_id("", 0, "n0"), "0-n0");
-        assert_eq!(child_node_id("a-rather-long-node-id", 0, "n0").len(), 8);
+        assert_eq!(child_node_id("a-rather-long-node-id", 0, "n0").len(), 14);
+        assert_eq!(element_node_id("a-rather-long-node-id", 1, 7), "a-rather-long-node-id-1-n7");
+    }
+
+    #[test]
+    fn child_executions_are_named_by_node_and_attempt() {
+        assert_eq!(child_execution_name("exec", "n1", 0), "exec-n1-0");
+        let long = child_execution_name("a7k2mlp9xzq4r8t1vb3c", "n1", 0);
+        assert!(long.starts_with('f') && long.len() == 14, "{long}");
+        assert_ne!(long, child_execution_name("a7k2mlp9xzq4r8t1vb3c", "n1", 1));
+        let upper = child_execution_name("e", "My_Node", 0);
+        assert!(is_execution_name(&upper) && upper.len() == 14, "{upper}");
     }
 }

@@ -11,6 +11,8 @@ use blob::Blob;
 use cluster::Cluster;
 use cluster::local::LocalCluster;
 use launch::Launcher;
+use notify::Notify;
+use scheduler::Scheduler;
 use plugins::pools::Pools;
 use store::Store;
 use telemetry::{Health, State};
@@ -50,6 +52,8 @@ pub(crate) fn run(options: &Options, is_dev: bool) -> Result<()> {
     let metrics = telemetry::metric::install()?;
     telemetry::metric::describe(&blob::metric::METRICS);
     telemetry::metric::describe(&worker::metric::METRICS);
+    telemetry::metric::describe(&notify::metric::METRICS);
+    telemetry::metric::describe(&scheduler::metric::METRICS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("pinion")
@@ -99,6 +103,10 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
     let deadline = settings.worker.lease_ttl.get() * 2;
     let loops = WORKER_LOOPS.map(|name| (name, part(name, Some(deadline))));
     loops.iter().for_each(|(_, part)| part.beat());
+    let scheduler_part = part("scheduler", Some(settings.scheduler.lease_ttl.get() * 2));
+    scheduler_part.beat();
+
+    let notify_part = part("notify", Some(settings.notify.lease_ttl.get() * 2));
 
     let store = Store::open(&settings.store).await.context("cannot open the database")?;
     let projects: Vec<&str> = settings.server.projects.iter().map(String::as_str).collect();
@@ -127,6 +135,24 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
     plugin_part.set(plugin_state(&host));
 
     let launcher = Launcher::new(settings.launch.clone(), store.clone(), blob.clone());
+    let scheduler = Scheduler::new(
+        settings.scheduler.clone(),
+        scheduler::Deps {
+            host: host_id(&settings)?,
+            store: store.clone(),
+            launch: Arc::new(launcher.clone()),
+            clock: Arc::new(scheduler::SystemClock),
+            heartbeat: Arc::new(move || scheduler_part.beat()),
+            seam: Arc::new(scheduler::NoSeam),
+        },
+    );
+    let notify_deps = notify::Deps {
+        store: store.clone(),
+        host: host_id(&settings)?,
+        health: notify_part,
+        seam: Arc::new(notify::NoSeam),
+    };
+    let notify = Notify::new(settings.notify.clone(), notify_deps).context("notify")?;
     let version =
         api::VersionInfo { version: env!("CARGO_PKG_VERSION").to_owned(), ..api::VersionInfo::default() };
     let api = api::Api::new(
@@ -161,6 +187,8 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
         .merge(health.routes())
         .merge(metrics.routes())
         .merge(links::routes())
+        .merge(scheduler.routes())
+        .merge(notify.routes())
         .merge(logs::routes(Arc::clone(&cluster)));
     let mut tasks = JoinSet::new();
     let stop = drain.clone();
@@ -177,6 +205,10 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
     }
     let stop = drain.clone();
     tasks.spawn(async move { worker.run(stop).await.context("the worker stopped") });
+    let stop = drain.clone();
+    tasks.spawn(async move { scheduler.run(stop).await.context("the scheduler stopped") });
+    let stop = drain.clone();
+    tasks.spawn(async move { notify.run(stop).await.context("events and notifications stopped") });
     let (looked_at, stop) = (Arc::clone(&host), drain.clone());
     let sweeper = blob.clone();
     tasks.spawn(async move {

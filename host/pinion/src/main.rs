@@ -4,6 +4,7 @@ mod app;
 mod banner;
 mod client;
 mod command;
+mod json_client;
 mod links;
 mod literal;
 mod logs;
@@ -63,6 +64,15 @@ enum Command {
         #[arg(long, default_value = "terminated by pinion terminate")]
         cause: String,
     },
+    /// When launch plans fire by the clock; pause and resume them.
+    #[command(subcommand)]
+    Schedule(command::schedule::Command),
+    /// Run a launch plan over the ticks of a range of time.
+    #[command(subcommand)]
+    Backfill(command::backfill::Command),
+    /// What was sent to whom when executions ended, and events that were not taken.
+    #[command(subcommand)]
+    Notify(command::notify::Command),
     /// Print a completion script for a shell.
     Completion {
         /// The shell.
@@ -111,6 +121,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Terminate { execution, cause } => {
             client_run(command::terminate::run(&target, &execution, &cause))?;
         }
+        Command::Schedule(command) => client_run(command::schedule::run(&target, &command))?,
+        Command::Backfill(command) => client_run(command::backfill::run(&target, &command))?,
+        Command::Notify(command) => client_run(command::notify::run(&target, &command))?,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pinion", &mut std::io::stdout());
         }

@@ -65,6 +65,10 @@ pub(crate) struct Settings {
     pub(crate) launch: launch::Config,
     /// Driving executions.
     pub(crate) worker: worker::Config,
+    /// Schedules and backfills.
+    pub(crate) scheduler: scheduler::Config,
+    /// Events and notifications.
+    pub(crate) notify: notify::Config,
     /// The Flyte API.
     pub(crate) api: api::Config,
 }
@@ -104,6 +108,8 @@ impl Default for Settings {
             plugins: BTreeMap::new(),
             launch: launch::Config::default(),
             worker: worker::Config { console_url: String::new(), ..worker::Config::default() },
+            scheduler: scheduler::Config::default(),
+            notify: notify::Config::default(),
             api: api::Config::default(),
         }
     }
@@ -189,14 +195,18 @@ fn complete(settings: &mut Settings) -> Result<()> {
     if settings.worker.console_url.is_empty() {
         settings.worker.console_url = format!("{public_url}/console");
     }
+    if settings.notify.source.is_empty() {
+        settings.notify.source.clone_from(&public_url);
+    }
+    if settings.notify.console_url.is_empty() {
+        settings.notify.console_url = settings.worker.console_url.trim_end_matches('/').to_owned();
+    }
     if settings.blob.s3.is_none() {
         complete_local_s3(settings);
     }
-    let task_env = &mut settings.local_cluster.env;
-    let platform = public_url.split("://").nth(1).unwrap_or_default().to_owned();
-    task_env.entry("FLYTE_PLATFORM_URL".to_owned()).or_insert(platform);
-    let insecure = (!public_url.starts_with("https://")).to_string();
-    task_env.entry("FLYTE_PLATFORM_INSECURE".to_owned()).or_insert(insecure);
+    if settings.worker.tasks.platform_url.is_empty() {
+        settings.worker.tasks.platform_url.clone_from(&public_url);
+    }
     if !settings.plugin_host.plugins.is_empty() {
         bail!("`plugin-host.plugins` is not a setting: write plugins under `plugins`");
     }
@@ -240,6 +250,8 @@ fn validate(settings: &Settings) -> Result<()> {
     settings.local_cluster.validate().context("local-cluster")?;
     settings.worker.validate().context("worker")?;
     settings.launch.validate().map_err(anyhow::Error::msg).context("launch")?;
+    settings.scheduler.validate().map_err(anyhow::Error::msg).context("scheduler")?;
+    settings.notify.validate().context("notify")?;
     settings.api.validate().map_err(anyhow::Error::msg).context("api")?;
     Ok(())
 }

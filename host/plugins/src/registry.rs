@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The task type of a plugin that serves every type nobody else claims.
+const ANY: &str = "*";
+
 /// Why no plugin serves a task type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
@@ -58,7 +61,7 @@ pub(crate) struct Claim {
 
 impl Claim {
     fn serves(&self, task_type: &str) -> bool {
-        self.task_types.iter().any(|found| found == task_type)
+        self.task_types.iter().any(|found| found == task_type || found == ANY)
     }
 
     /// Without a list of defaults a plugin claims all that it serves.
@@ -86,7 +89,7 @@ impl Registry {
 
     /// Id of the plugin that serves a task type.
     pub(crate) fn resolve(&self, task_type: &str) -> Result<&str, ResolveError> {
-        match self.0.get(task_type) {
+        match self.0.get(task_type).or_else(|| self.0.get(ANY)) {
             Some(Ok(id)) => Ok(id),
             Some(Err(error)) => Err(error.clone()),
             None => {
@@ -142,7 +145,7 @@ fn decide_free(claims: &[Claim], task_type: &str) -> Result<String, ResolveError
                 Err(ResolveError::Quarantined { task_type, plugin: id.clone(), reason: reason.clone() })
             }
             _ => {
-                let able = claims.iter().find(|claim| claim.serves(&task_type));
+                let able = claims.iter().find(|claim| claim.task_types.contains(&task_type));
                 let hint = able.map(|claim| {
                     format!(
                         "; plugin {} can, if `task-types: {{{task_type}: {}}}` says so",
@@ -190,6 +193,20 @@ mod tests {
         assert_eq!(registry.resolve("athena"), Ok("athena"));
         let error = registry.resolve("hive").unwrap_err().to_string();
         assert!(error.contains("plugin athena can, if `task-types: {hive: athena}` says so"), "{error}");
+    }
+
+    #[test]
+    fn types_nobody_claims_go_to_the_plugin_for_any() {
+        let claims = [claim("pod", &["container", "*"], &[]), claim("athena", &["athena", "hive"], &["athena"])];
+        let registry = Registry::new(&claims, &pins(&[("odd", "pod")]));
+        for (task_type, id) in [("container", "pod"), ("my-own", "pod"), ("odd", "pod"), ("athena", "athena")] {
+            assert_eq!(registry.resolve(task_type), Ok(id), "{task_type}");
+        }
+        let error = registry.resolve("hive").unwrap_err().to_string();
+        assert!(error.contains("plugin athena can"), "a plugin that can is not passed over: {error}");
+        let rivals = [claim("pod", &["*"], &[]), claim("other", &["*"], &[])];
+        let registry = Registry::new(&rivals, &pins(&[]));
+        assert!(registry.resolve("x").unwrap_err().to_string().contains("pod and other"));
     }
 
     #[test]

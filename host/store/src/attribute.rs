@@ -74,17 +74,17 @@ where
     .bind(row.kind)
     .bind(row.updated_at)
     .bind(&row.attributes);
-    if tx.execute(make).await? == 1 {
+    if tx.execute(make.clone()).await? == 1 {
         return Ok(());
     }
     let mut find = select();
     push_one(&mut find, &row.place, row.kind);
     find.push(tx.dialect().for_update());
-    let found = tx.fetch_optional(find).await?.as_ref().map(read).transpose()?;
-    let merged = match &found {
-        Some(found) => merge(&found.attributes, row.attributes),
-        None => row.attributes,
+    let Some(found) = tx.fetch_optional(find).await? else {
+        // Removed in between.
+        return tx.execute(make).await.map(drop);
     };
+    let merged = merge(&read(&found)?.attributes, row.attributes);
     let mut update = Sql::new("update attribute set updated_at = ");
     update.push_arg(row.updated_at).push(", attributes = ").push_arg(merged.as_slice()).push(" where ");
     push_one(&mut update, &row.place, row.kind);

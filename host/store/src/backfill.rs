@@ -403,20 +403,32 @@ impl Store {
         self.write(move |tx| Box::pin(async move { TICK.write(tx, cells, OnConflict::Replace).await })).await
     }
 
-    /// The execution with which some backfill of this launch plan has run this tick to success.
+    /// The ticks in `[from, to)` that some backfill of this launch plan has run to success, with their executions.
     ///
     /// # Errors
     /// The database.
-    pub async fn backfill_success(&self, plan: &EntityId, tick: Timestamp) -> Result<Option<String>> {
+    pub async fn backfill_successes(
+        &self,
+        plan: &EntityId,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<HashMap<Timestamp, String>> {
         let sql = Sql::new(
-            "select t.execution from backfill b join backfill_tick t on t.backfill_id = b.id
-             where b.project = $1 and b.domain = $2 and b.name = $3 and t.scheduled_at = $4 and t.state = 2 limit 1",
+            "select t.scheduled_at, t.execution from backfill b join backfill_tick t on t.backfill_id = b.id
+             where b.project = $1 and b.domain = $2 and b.name = $3 and t.scheduled_at >= $4
+             and t.scheduled_at < $5 and t.state = 2",
         )
         .bind(&plan.project)
         .bind(&plan.domain)
         .bind(&plan.name)
-        .bind(tick);
-        self.fetch_optional(sql).await?.map(|record| record.cursor().text()).transpose()
+        .bind(from)
+        .bind(to);
+        let records = self.fetch(sql).await?;
+        let read = |record: &Record| {
+            let mut c = record.cursor();
+            Ok((c.time()?, c.text()?))
+        };
+        records.iter().map(read).collect()
     }
 
     /// Ends a backfill that runs.

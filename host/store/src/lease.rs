@@ -80,7 +80,7 @@ async fn claim(tx: &mut Tx, lease: &Lease, limit: u32, now: Timestamp) -> Result
 }
 
 /// A batch as cells of its tables, made on the caller's thread.
-struct Encoded {
+pub(crate) struct Encoded {
     executions: Vec<Vec<Arg>>,
     nodes: Vec<Vec<Arg>>,
     tasks: Vec<Vec<Arg>>,
@@ -89,7 +89,7 @@ struct Encoded {
     wakes: Vec<Wake>,
 }
 
-fn encode(batch: &Batch) -> Encoded {
+pub(crate) fn encode(batch: &Batch) -> Encoded {
     let mut keys: Vec<ExecutionKey> = batch
         .executions
         .iter()
@@ -121,12 +121,18 @@ fn encode(batch: &Batch) -> Encoded {
 
 async fn write(tx: &mut Tx, lease: &Lease, batch: Encoded) -> Result<()> {
     fence(tx, lease).await?;
+    write_rows(tx, batch).await
+}
+
+/// Writes the rows of a batch, whoever may.
+pub(crate) async fn write_rows(tx: &mut Tx, batch: Encoded) -> Result<()> {
+    // Before those of the rows: whoever is told that a child has ended has been told which.
+    tx.wakes.extend(batch.wakes);
     execution_write::update_many(tx, batch.executions).await?;
     node_execution::TABLE.write(tx, batch.nodes, OnConflict::Replace).await?;
     task_execution::TABLE.write(tx, batch.tasks, OnConflict::Replace).await?;
     signal::TABLE.write(tx, batch.signals, OnConflict::Keep).await?;
     outbox::write(tx, batch.events).await?;
-    tx.wakes.extend(batch.wakes);
     Ok(())
 }
 

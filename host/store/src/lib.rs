@@ -18,8 +18,15 @@
 
 mod attribute;
 mod backfill;
+mod catalog_dataset;
+mod catalog_entry;
+mod catalog_list;
+mod catalog_reservation;
+mod catalog_row;
+mod catalog_use;
 mod config;
 mod dialect;
+mod element;
 mod entity;
 mod error;
 mod execution;
@@ -39,6 +46,7 @@ mod postgres;
 mod project;
 mod query;
 mod record;
+mod report;
 pub mod row;
 mod schedule;
 mod signal;
@@ -46,6 +54,7 @@ mod sql;
 mod sqlite;
 mod table;
 mod task_execution;
+mod timing;
 mod token;
 mod value;
 mod wake;
@@ -60,7 +69,16 @@ use tokio::task::JoinSet;
 
 pub use attribute::{AttributePlace, AttributeRow};
 pub use backfill::{BackfillRow, BackfillState, TickCounts, TickRow, TickState};
+pub use catalog_dataset::CatalogTagging;
+pub use catalog_entry::{CatalogPut, CatalogStored};
+pub use catalog_list::{CatalogFilter, CatalogPage};
+pub use catalog_reservation::{CatalogReservationRow, CatalogReserve};
+pub use catalog_row::{
+    CatalogArtifactRow, CatalogDatasetId, CatalogDatasetRow, CatalogSource, CatalogTagRow, CatalogUseRow,
+};
+pub use catalog_use::CatalogUseCount;
 pub use config::{Config, Synchronous};
+pub use element::{ElementPages, ElementRow};
 pub use entity::{Inserted, Scope};
 pub use error::Error;
 pub use execution::AbortOutcome;
@@ -71,8 +89,10 @@ pub use outbox::{EventKind, EventWish, OutboxCursor, OutboxPage, OutboxRow, PROD
 pub use outbox_delivery::{DeliveryKind, DeliveryOutcome, DeliveryQuery, DeliveryRow, DeliveryState};
 pub use outbox_lease::OutboxLease;
 pub use query::{Filter, FilterFunction, ListQuery, Sort};
+pub use report::{Report, Reported, ReportedState};
 pub use row::*;
 pub use schedule::{NewSchedule, ScheduleGate, ScheduleKey, ScheduleRow, Timing};
+pub use timing::{NodeTimesRow, TaskTimesRow};
 pub use token::{TokenOutcome, TokenRequest, TokenRow};
 pub use wake::Wake;
 

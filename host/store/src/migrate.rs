@@ -18,6 +18,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../migrations/postgres/0001_initial.sql"),
     },
     Migration {
+        version: 2,
+        sqlite: include_str!("../migrations/sqlite/0002_catalog.sql"),
+        postgres: include_str!("../migrations/postgres/0002_catalog.sql"),
+    },
+    Migration {
         version: 4,
         sqlite: include_str!("../migrations/sqlite/0004_outbox.sql"),
         postgres: include_str!("../migrations/postgres/0004_outbox.sql"),

@@ -25,6 +25,7 @@ pub(crate) const COLUMNS: &[Column] = &[
     Column::text("error_code", "@.error_code"),
     Column::text("cache_status", "@.cache_status"),
     Column::text("parent_id", "@.parent_id"),
+    Column::text("retry_group", "@.retry_group"),
     Column::text("input_uri", "@.input_uri"),
 ];
 

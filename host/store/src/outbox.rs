@@ -270,20 +270,25 @@ impl Store {
         Ok(OutboxPage { rows, held_back })
     }
 
-    /// The last place in the outbox, and how many rows it holds at most.
+    /// The place of the `n`th event behind a cursor, from 1; none when there are fewer.
     ///
     /// # Errors
     /// The database.
-    pub async fn outbox_end(&self) -> Result<OutboxCursor> {
-        let sql = Sql::new(match self.dialect() {
-            Dialect::Sqlite => "select 0, seq from outbox order by seq desc limit 1",
-            Dialect::Postgres => "select tx, seq from outbox order by tx desc, seq desc limit 1",
+    pub async fn outbox_nth(&self, after: OutboxCursor, n: u32) -> Result<Option<OutboxCursor>> {
+        let dialect = self.dialect();
+        let mut sql = Sql::new(match dialect {
+            Dialect::Sqlite => "select 0, seq from outbox where ",
+            Dialect::Postgres => "select tx, seq from outbox where ",
         });
-        let record = self.fetch_optional(sql).await?;
-        record.map_or(Ok(OutboxCursor::default()), |record| {
-            let mut c = record.cursor();
-            Ok(OutboxCursor { tx: c.i64()?, seq: c.i64()? })
-        })
+        push_behind(&mut sql, dialect, after);
+        if dialect == Dialect::Postgres {
+            sql.push(" and ").push(SETTLED);
+        }
+        sql.push(if dialect == Dialect::Sqlite { " order by seq" } else { " order by tx, seq" });
+        sql.push(" limit 1 offset ").push_arg(n.saturating_sub(1));
+        let Some(record) = self.fetch_optional(sql).await? else { return Ok(None) };
+        let mut c = record.cursor();
+        Ok(Some(OutboxCursor { tx: c.i64()?, seq: c.i64()? }))
     }
 
     /// How many events lie behind a cursor; counts up to `most`.

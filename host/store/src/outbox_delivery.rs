@@ -225,7 +225,7 @@ pub(crate) async fn insert(tx: &mut Tx, mut rows: Vec<DeliveryRow>) -> Result<()
         return Ok(());
     }
     TABLE.write(tx, rows.into_iter().map(cells).collect(), OnConflict::Keep).await?;
-    tx.wakes.push(Wake::Events);
+    tx.wakes.push(Wake::Deliveries);
     Ok(())
 }
 
@@ -335,7 +335,7 @@ impl Store {
                 if tx.execute(sql).await? == 0 {
                     return Err(Error::NotFound { what: "delivery", id: id.to_string() });
                 }
-                tx.wakes.push(Wake::Events);
+                tx.wakes.push(Wake::Deliveries);
                 Ok(())
             })
         })

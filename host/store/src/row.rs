@@ -132,8 +132,7 @@ pub struct ExecutionRow {
     /// Whether the abort was asked for by force: the phase becomes ABORTED without waiting for the clean-up, which
     /// goes on behind it.
     pub abort_forced: bool,
-    /// The matchable attributes that hold for it, resolved at launch: an encoded
-    /// `admin.ListMatchableAttributesGetResponse` with at most one configuration of each kind; empty without any.
+    /// `model::LaunchSettings`, as they were at launch.
     pub settings: Vec<u8>,
 }
 

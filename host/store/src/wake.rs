@@ -29,10 +29,14 @@ pub enum Wake {
     Signalled(ExecutionKey),
     /// An execution that one of its nodes started has ended.
     ChildEnded(ExecutionKey),
+    /// Something it waits for may be there now: a reservation was released.
+    Nudge(ExecutionKey),
     /// No execution: schedules or backfills were changed.
     Scheduler,
-    /// No execution: there are new events or deliveries to hand out.
+    /// No execution: there are new events to hand out.
     Events,
+    /// No execution: there are new deliveries to make.
+    Deliveries,
 }
 
 impl Wake {
@@ -43,8 +47,9 @@ impl Wake {
             | Self::AbortRequested(key)
             | Self::Changed(key)
             | Self::Signalled(key)
-            | Self::ChildEnded(key) => Some(key),
-            Self::Scheduler | Self::Events => None,
+            | Self::ChildEnded(key)
+            | Self::Nudge(key) => Some(key),
+            Self::Scheduler | Self::Events | Self::Deliveries => None,
         }
     }
 
@@ -55,8 +60,10 @@ impl Wake {
             Self::Changed(_) => 'u',
             Self::Signalled(_) => 's',
             Self::ChildEnded(_) => 'e',
+            Self::Nudge(_) => 'n',
             Self::Scheduler => 't',
             Self::Events => 'o',
+            Self::Deliveries => 'd',
         }
     }
 
@@ -68,8 +75,10 @@ impl Wake {
             'u' => Some(Self::Changed(key)),
             's' => Some(Self::Signalled(key)),
             'e' => Some(Self::ChildEnded(key)),
+            'n' => Some(Self::Nudge(key)),
             't' => Some(Self::Scheduler),
             'o' => Some(Self::Events),
+            'd' => Some(Self::Deliveries),
             _ => None,
         }
     }
@@ -166,7 +175,9 @@ mod tests {
                     Wake::Changed(key),
                     Wake::Signalled(key),
                     Wake::ChildEnded(key),
+                    Wake::Nudge(key),
                     Wake::Events,
+                    Wake::Deliveries,
                 ]
             })
             .collect();

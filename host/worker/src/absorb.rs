@@ -36,7 +36,7 @@ impl Driver {
             attempt.migrate = false;
             attempt.record.set_state(state);
         }
-        changed |= note_objects(attempt, &answer.actions);
+        changed |= note_objects(attempt, &answer.actions, &self.info.cluster);
         if attempt.stage == Stage::Ended {
             // The engine ended it meanwhile. What the plugin keeps is kept, for its abort; what it asks for is not done.
             if changed {
@@ -133,10 +133,13 @@ impl Driver {
 }
 
 /// Notes the objects that actions are about; says whether there are new ones.
-fn note_objects(attempt: &mut Attempt, actions: &[proto::pinion::plugin::v1::Action]) -> bool {
-    let cluster = attempt.context.as_ref().map(|context| context.cluster.clone()).unwrap_or_default();
+fn note_objects(
+    attempt: &mut Attempt,
+    actions: &[proto::pinion::plugin::v1::Action],
+    cluster: &str,
+) -> bool {
     let n_before = attempt.record.objects.len();
-    for object in actions.iter().filter_map(|action| object_of(action, &cluster)) {
+    for object in actions.iter().filter_map(|action| object_of(action, cluster)) {
         attempt.record.add_object(&object);
     }
     attempt.record.objects.len() > n_before

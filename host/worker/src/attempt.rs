@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use model::Timestamp;
 use proto::pinion::plugin::v1::{
-    AcquireToken, Action, ObjectGone, ObservedObject, Phase, PhaseInfo, TaskExecutionContext, TokenStatus,
-    WakeReason, action, observed_object::Observed,
+    AcquireToken, Action, ObjectGone, ObservedObject, Phase, PhaseInfo, TokenStatus, WakeReason, action,
+    observed_object::Observed,
 };
 
 use crate::clusters::key_of;
@@ -50,7 +50,6 @@ pub(crate) struct Token {
 /// One open attempt.
 pub(crate) struct Attempt {
     pub(crate) record: Record,
-    pub(crate) context: Option<Arc<TaskExecutionContext>>,
     pub(crate) plugin: Option<Arc<dyn Plugin>>,
     pub(crate) stage: Stage,
     pub(crate) busy: bool,
@@ -82,7 +81,6 @@ impl Attempt {
     pub(crate) fn new(record: Record) -> Self {
         Self {
             record,
-            context: None,
             plugin: None,
             stage: Stage::Opened,
             busy: false,

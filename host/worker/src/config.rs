@@ -29,6 +29,14 @@ pub struct Config {
     pub safety_sweep: Duration,
     /// How long calls under way may take when the host stops.
     pub drain_grace: Duration,
+    /// Most nodes of a workflow that a task makes while it runs, its sub-workflows included.
+    pub max_dynamic_nodes: usize,
+    /// Most elements of one array node.
+    pub max_array_elements: u32,
+    /// Most elements of one array node that are under way at once, whatever its own parallelism says.
+    pub max_elements_in_flight: u32,
+    /// What an array node without a parallelism of its own may run at once.
+    pub array_parallelism: ArrayParallelism,
     /// Base URL of the console, for links given to tasks.
     pub console_url: String,
     /// Calls into plugins.
@@ -37,8 +45,42 @@ pub struct Config {
     pub cache: Cache,
     /// Defaults and limits of tasks.
     pub tasks: Tasks,
+    /// Large values of tasks.
+    pub literal_offloading: LiteralOffloading,
     /// Where secrets that plugins ask for are found.
     pub secrets: Secrets,
+}
+
+/// What an array node without a parallelism of its own may run at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArrayParallelism {
+    /// All its elements.
+    #[default]
+    Unlimited,
+    /// As many as the execution may run nodes at once.
+    Workflow,
+    /// All where it says 0, as many as the execution may run nodes where it says nothing.
+    Hybrid,
+}
+
+/// Large values of tasks: written beside the outputs, which then only name them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LiteralOffloading {
+    /// Whether tasks are told to write large values beside their outputs, and lists that array nodes collect are
+    /// written so. Such values are read either way.
+    pub enabled: bool,
+    /// From this size on; whole MiB count.
+    pub min_size: Size,
+    /// Larger values are refused; whole MiB count.
+    pub max_size: Size,
+}
+
+impl Default for LiteralOffloading {
+    fn default() -> Self {
+        Self { enabled: false, min_size: Size::from_mib(10), max_size: Size::from_mib(1000) }
+    }
 }
 
 /// Where secrets that plugins ask for are found: first the environment of the host, then files.
@@ -100,6 +142,9 @@ pub struct Tasks {
     pub max_parallelism: u32,
     /// Largest `outputs.pb` and `error.pb` that is read.
     pub max_output_size: Size,
+    /// URL under which tasks reach the API, handed to them as `FLYTE_PLATFORM_URL` and `FLYTE_PLATFORM_INSECURE`;
+    /// eager tasks start executions through it. Empty: they are told nothing.
+    pub platform_url: String,
     /// Environment variables of every task; those of the execution win.
     pub env: BTreeMap<String, String>,
     /// Labels of every object made for a task; those of the execution win.
@@ -125,10 +170,15 @@ impl Default for Config {
             step_concurrency: 512,
             safety_sweep: Duration::from_mins(5),
             drain_grace: Duration::from_secs(10),
+            max_dynamic_nodes: 100_000,
+            max_array_elements: 1_000_000,
+            max_elements_in_flight: 5_000,
+            array_parallelism: ArrayParallelism::default(),
             console_url: "http://localhost:30080/console".to_owned(),
             plugin_calls: PluginCalls::default(),
             cache: Cache::default(),
             tasks: Tasks::default(),
+            literal_offloading: LiteralOffloading::default(),
             secrets: Secrets::default(),
         }
     }
@@ -170,6 +220,7 @@ impl Default for Tasks {
             active_timeout: Duration::ZERO,
             max_parallelism: 0,
             max_output_size: Size::from_mib(256),
+            platform_url: String::new(),
             env: BTreeMap::new(),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
@@ -192,6 +243,9 @@ impl Config {
             ("step-concurrency", self.step_concurrency),
             ("plugin-calls.cleanup-tries", self.plugin_calls.cleanup_tries as usize),
             ("tasks.max-attempts", self.tasks.max_attempts as usize),
+            ("max-dynamic-nodes", self.max_dynamic_nodes),
+            ("max-array-elements", self.max_array_elements as usize),
+            ("max-elements-in-flight", self.max_elements_in_flight as usize),
         ];
         let above_zero = [
             ("lease-ttl", self.lease_ttl),

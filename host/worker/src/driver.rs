@@ -21,6 +21,7 @@ use crate::cleanup::Cleaned;
 use crate::clock::after;
 use crate::committer::Refusal;
 use crate::dirty::Dirty;
+use crate::events::Events;
 use crate::info::Info;
 use crate::inputs::Fetched;
 use crate::mailbox::{AttemptKey, Mailbox};
@@ -58,6 +59,8 @@ pub(crate) struct Driver {
     pub(crate) engine: Execution,
     pub(crate) attempts: HashMap<AttemptKey, Attempt>,
     pub(crate) dirty: Dirty,
+    /// What was told of it.
+    pub(crate) events: Events,
     /// Attempts for which something may be started after the next commit.
     pub(crate) ready: BTreeSet<AttemptKey>,
     pub(crate) work: JoinSet<Done>,
@@ -93,6 +96,7 @@ impl Driver {
             engine,
             attempts,
             dirty: Dirty::default(),
+            events: Events::default(),
             ready: BTreeSet::new(),
             work: JoinSet::new(),
             alarms: BinaryHeap::new(),
@@ -192,6 +196,7 @@ impl Driver {
         batch.nodes = dirty.nodes.iter().map(node).collect();
         let attempts = dirty.attempts.iter().filter_map(|key| self.attempts.get(key));
         batch.tasks = attempts.map(|attempt| attempt.record.to_row()).collect();
+        batch.events = self.events.of_batch(&self.info, &batch);
         batch
     }
 

@@ -6,7 +6,7 @@ use blob::DataReference;
 use engine::Settings;
 use model::{EntityId, ExecutionId, Timestamp, layout};
 use prost::Message;
-use proto::flyteidl::admin::ExecutionSpec;
+use proto::flyteidl::admin::{ExecutionSpec, execution_metadata::ExecutionMode};
 use proto::flyteidl::core::{ResourceType, Resources, resources::ResourceEntry, resources::ResourceName};
 use store::row::{ExecutionKey, ExecutionRow};
 
@@ -34,6 +34,14 @@ pub(crate) struct Info {
     pub(crate) console_url: String,
     pub(crate) created_at: Timestamp,
     pub(crate) settings: Settings,
+    /// `admin.ExecutionSpec`, of which executions that nodes start inherit.
+    pub(crate) spec: Vec<u8>,
+    /// How many executions it is nested in.
+    pub(crate) nesting: i32,
+    /// Cached outputs are not looked up, but replaced.
+    pub(crate) overwrite_cache: bool,
+    /// The execution whose results it takes over, when it recovers one.
+    pub(crate) recovers: Option<ExecutionId>,
 }
 
 impl Info {
@@ -75,6 +83,10 @@ impl Info {
             console_url: config.console_url.trim_end_matches('/').to_owned(),
             created_at: row.created_at,
             settings: settings(row, config, &spec),
+            spec: row.spec.clone(),
+            nesting: row.nesting,
+            overwrite_cache: spec.overwrite_cache,
+            recovers: row.source.clone().filter(|_| row.mode == ExecutionMode::Recovered as i32),
         })
     }
 
@@ -123,10 +135,29 @@ fn over(
     all
 }
 
+/// What tasks find in their environment: how to reach the platform, then what the configuration says, then what the
+/// execution says.
 fn env(config: &Config, spec: &ExecutionSpec) -> BTreeMap<String, String> {
-    let mut env = config.tasks.env.clone();
+    let mut env = platform_env(config);
+    env.extend(config.tasks.env.clone());
     let own = spec.envs.iter().flat_map(|envs| &envs.values);
     env.extend(own.map(|pair| (pair.key.clone(), pair.value.clone())));
+    env
+}
+
+fn platform_env(config: &Config) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    let url = config.tasks.platform_url.trim_end_matches('/');
+    if let Some((scheme, address)) = url.split_once("://") {
+        env.insert("FLYTE_PLATFORM_URL".to_owned(), address.to_owned());
+        env.insert("FLYTE_PLATFORM_INSECURE".to_owned(), (scheme != "https").to_string());
+    }
+    let offloading = &config.literal_offloading;
+    if offloading.enabled {
+        let whole_mib = |size: config::Size| (size.bytes() >> 20).max(1).to_string();
+        env.insert("_F_L_MIN_SIZE_MB".to_owned(), whole_mib(offloading.min_size));
+        env.insert("_F_L_MAX_SIZE_MB".to_owned(), whole_mib(offloading.max_size));
+    }
     env
 }
 

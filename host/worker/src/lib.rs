@@ -47,6 +47,7 @@ mod context;
 mod dirty;
 mod driver;
 mod error;
+mod events;
 mod files;
 mod info;
 mod inputs;
@@ -74,7 +75,9 @@ mod tokens;
 mod wire;
 mod worker;
 
-pub use crate::config::{Cache, Config, PluginCalls, Secrets, Tasks};
+pub use crate::config::{
+    ArrayParallelism, Cache, Config, LiteralOffloading, PluginCalls, Secrets, Tasks,
+};
 pub use clock::{Clock, SystemClock};
 pub use clusters::Clusters;
 pub use error::Error;

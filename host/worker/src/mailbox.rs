@@ -3,11 +3,12 @@
 //! Invariant: what a mailbox holds is bounded by what the execution has open, for news of the same attempt or object
 //! overwrite each other. So no one ever waits to deliver.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use engine::NodeIdx;
 use proto::pinion::plugin::v1::PhaseInfo;
+use store::row::ExecutionKey;
 use tokio::sync::Notify;
 
 use crate::observe::Sighting;
@@ -44,14 +45,33 @@ impl News {
     }
 }
 
+/// An abort that somebody asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Abort {
+    pub(crate) cause: String,
+    pub(crate) principal: String,
+    /// It is to show as aborted at once, whatever is still to be cleaned up.
+    pub(crate) forced: bool,
+}
+
 /// What happened since the driver looked last.
 #[derive(Debug, Default)]
 pub(crate) struct Mail {
     pub(crate) attempts: BTreeMap<AttemptKey, News>,
     /// The same for attempts by the names the outside knows: unique node id and attempt.
     pub(crate) named: BTreeMap<(String, u32), News>,
-    /// Cause and principal of an abort.
-    pub(crate) abort: Option<(String, String)>,
+    /// The newest wish to abort.
+    pub(crate) abort: Option<Abort>,
+    /// An execution that a node started has ended.
+    pub(crate) child_ended: bool,
+    /// Executions started by nodes whose rows changed: those that may have ended.
+    pub(crate) children: BTreeSet<ExecutionKey>,
+    /// A signal got a value.
+    pub(crate) signalled: bool,
+    /// A reservation that a node waits for was released.
+    pub(crate) nudged: bool,
+    /// Notifications may have been lost: everything outside is to be looked at.
+    pub(crate) sweep: bool,
     /// The set of plugins changed: what waits for one looks again.
     pub(crate) plugins_changed: bool,
     /// The cluster's changes were missed: objects are to be read again.
@@ -76,6 +96,11 @@ impl Mailbox {
     pub(crate) fn leave(&self, write: impl FnOnce(&mut Mail)) {
         write(&mut self.lock());
         self.notify.notify_one();
+    }
+
+    /// Leaves a hint that need not wake the driver by itself.
+    pub(crate) fn leave_quietly(&self, write: impl FnOnce(&mut Mail)) {
+        write(&mut self.lock());
     }
 
     /// Takes all there is.

@@ -16,8 +16,10 @@ use crate::clock::after;
 use crate::clusters::with_causes;
 use crate::committer::Refusal;
 use crate::driver::Ended;
-use crate::mailbox::Mailbox;
+use crate::events::Events;
+use crate::mailbox::{Abort, Mail, Mailbox};
 use crate::recover::{self, Obstacle};
+use crate::registry::Registry;
 use crate::shared::Shared;
 use crate::{Error, backoff, metric, rows};
 
@@ -57,14 +59,26 @@ impl Hints {
     }
 
     /// Listens until the store is closed.
-    pub(crate) async fn gather(&self, mut wakes: broadcast::Receiver<Wake>) {
+    pub(crate) async fn gather(&self, mut wakes: broadcast::Receiver<Wake>, registry: &Registry) {
+        let leave = |key, write: fn(&mut Mail)| {
+            if let Some(mailbox) = registry.get(key) {
+                mailbox.leave(write);
+            }
+        };
         loop {
             match wakes.recv().await {
                 Ok(Wake::Created(_)) => self.note(|asked| asked.claim = true),
-                Ok(Wake::AbortRequested(key)) => self.note(|asked| {
-                    asked.aborts.insert(key);
-                }),
-                Ok(Wake::Changed(_)) => {}
+                Ok(Wake::AbortRequested(key)) => {
+                    registry.child_changed(key);
+                    self.note(|asked| {
+                        asked.aborts.insert(key);
+                    });
+                }
+                Ok(Wake::Changed(key)) => registry.child_changed(key),
+                Ok(Wake::Signalled(key)) => leave(key, |mail| mail.signalled = true),
+                Ok(Wake::ChildEnded(key)) => leave(key, |mail| mail.child_ended = true),
+                Ok(Wake::Nudge(key)) => leave(key, |mail| mail.nudged = true),
+                Ok(Wake::Scheduler | Wake::Events | Wake::Deliveries) => {}
                 Err(broadcast::error::RecvError::Lagged(_)) => self.note(|asked| asked.sweep = true),
                 Err(broadcast::error::RecvError::Closed) => return,
             }
@@ -132,6 +146,7 @@ impl Owner {
     async fn answer(&mut self, mut asked: Asked) -> Result<(), Error> {
         if asked.sweep {
             asked.aborts.extend(self.shared.registry.keys());
+            self.shared.registry.each(|mailbox| mailbox.leave(|mail| mail.sweep = true));
             if let Err(error) = self.shared.store.token_sweep().await {
                 tracing::warn!(error = %with_causes(&error), "cannot sweep tokens");
             }
@@ -150,8 +165,9 @@ impl Owner {
     async fn pass_abort(&self, key: ExecutionKey) {
         let Some(mailbox) = self.shared.registry.get(key) else { return };
         match self.shared.store.execution_get_by_key(key).await {
-            Ok(Some(ExecutionRow { aborted_by: Some(principal), abort_cause, .. })) => {
-                mailbox.leave(|mail| mail.abort = Some((abort_cause, principal)));
+            Ok(Some(ExecutionRow { aborted_by: Some(principal), abort_cause, abort_forced, .. })) => {
+                let abort = Abort { cause: abort_cause, principal, forced: abort_forced };
+                mailbox.leave(|mail| mail.abort = Some(abort));
             }
             Ok(_) => {}
             Err(error) => {
@@ -284,7 +300,8 @@ async fn once(
         }
         Err(Obstacle::Hopeless(error)) => {
             let update = rows::stillborn(row, &error, shared.clock.now());
-            let batch = Batch { executions: vec![update], ..Batch::default() };
+            let events = Events::of_stillborn(shared.store.events_wanted(), row, &update);
+            let batch = Batch { executions: vec![update], events, ..Batch::default() };
             Ok(shared.committer.commit(batch).await.map_or_else(Ended::Refused, |()| Ended::Done))
         }
     }

@@ -44,21 +44,17 @@ impl Driver {
         }
     }
 
-    /// What never changes about the attempt; built when first needed.
-    fn context(&mut self, key: AttemptKey) -> Option<Arc<TaskExecutionContext>> {
-        let attempt = self.attempts.get_mut(&key)?;
-        if attempt.context.is_none() {
-            let state = self.engine.node(key.node);
-            let built = context::build(&self.info, &self.program, state, key.node, key.attempt)?;
-            attempt.context = Some(Arc::new(built));
-        }
-        attempt.context.clone()
+    /// What never changes about the attempt. It is made anew for each call: kept, it would be the largest part of a
+    /// live node.
+    fn context(&self, key: AttemptKey) -> Option<TaskExecutionContext> {
+        let state = self.engine.node(key.node);
+        context::build(&self.info, &self.program, state, key.node, key.attempt)
     }
 
-    fn act(&self, key: AttemptKey, context: Arc<TaskExecutionContext>) -> Act {
+    fn act(&self, key: AttemptKey, context: TaskExecutionContext) -> Act {
         Act {
             execution: self.info.id.clone(),
-            context,
+            context: Arc::new(context),
             mailbox: Arc::clone(&self.mailbox),
             attempt: key,
             actions: Vec::new(),
@@ -127,7 +123,7 @@ impl Driver {
         attempt.called = true;
         let call = Call {
             plugin,
-            request: request(attempt, &context, reason),
+            request: request(attempt, context, reason),
             standing: attempt.standing(),
             program: Arc::clone(&self.program),
             node: key.node,
@@ -181,9 +177,9 @@ impl Driver {
     }
 }
 
-fn request(attempt: &Attempt, context: &TaskExecutionContext, reason: WakeReason) -> HandleRequest {
+fn request(attempt: &Attempt, context: TaskExecutionContext, reason: WakeReason) -> HandleRequest {
     HandleRequest {
-        context: Some(context.clone()),
+        context: Some(context),
         last: attempt.record.last(),
         state: attempt.record.state(),
         wake_reason: reason.into(),

@@ -12,6 +12,7 @@ use store::row::{ExecutionRow, NodeExecutionRow, TaskExecutionRow};
 use crate::attempt::{Attempt, Stage};
 use crate::clusters::with_causes;
 use crate::driver::Driver;
+use crate::events::Events;
 use crate::info::Info;
 use crate::mailbox::{AttemptKey, Mailbox};
 use crate::outcome::execution_error;
@@ -50,8 +51,11 @@ pub(crate) async fn load(
         None => Default::default(),
     };
     let engine = restore_engine(&info, &program, snapshot, &nodes, &tasks)?;
+    let events = Events::restored(shared.store.events_wanted(), row, &nodes, &tasks);
     let attempts = restore_attempts(&program, tasks)?;
-    Ok(Driver::new(Arc::clone(shared), mailbox, info, program, engine, attempts))
+    let mut driver = Driver::new(Arc::clone(shared), mailbox, info, program, engine, attempts);
+    driver.events = events;
+    Ok(driver)
 }
 
 fn hopeless(message: String) -> Obstacle {

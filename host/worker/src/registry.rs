@@ -16,6 +16,8 @@ pub(crate) type Waiting = HashMap<(String, String), (Arc<Mailbox>, AttemptKey)>;
 struct Tables {
     by_key: HashMap<ExecutionKey, (ExecutionId, Arc<Mailbox>)>,
     by_id: HashMap<ExecutionId, Arc<Mailbox>>,
+    /// Whom executions that nodes started concern.
+    parents: HashMap<ExecutionKey, Arc<Mailbox>>,
 }
 
 /// The executions this host drives, and the way to wake them. Cheap to clone; every clone shows the same.
@@ -85,6 +87,26 @@ impl Registry {
         let mut tables = self.lock();
         if let Some((id, _)) = tables.by_key.remove(&key) {
             tables.by_id.remove(&id);
+        }
+    }
+
+    /// Has changes of an execution noted for the one that started it.
+    pub(crate) fn adopt(&self, child: ExecutionKey, parent: &Arc<Mailbox>) {
+        self.lock().parents.insert(child, Arc::clone(parent));
+    }
+
+    /// Ends that.
+    pub(crate) fn disown(&self, child: ExecutionKey) {
+        self.lock().parents.remove(&child);
+    }
+
+    /// Notes that an execution changed, for the one that started it.
+    pub(crate) fn child_changed(&self, child: ExecutionKey) {
+        let parent = self.lock().parents.get(&child).cloned();
+        if let Some(parent) = parent {
+            parent.leave_quietly(|mail| {
+                mail.children.insert(child);
+            });
         }
     }
 

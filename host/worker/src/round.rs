@@ -12,7 +12,7 @@ use crate::clock::after;
 use crate::context;
 use crate::dirty::Haste;
 use crate::driver::Driver;
-use crate::mailbox::{AttemptKey, Mail, News};
+use crate::mailbox::{Abort, AttemptKey, Mail, News};
 use crate::outcome::execution_error;
 use crate::record::{Opening, Record};
 
@@ -172,7 +172,7 @@ impl Driver {
 
     /// Takes what was left in the mailbox.
     pub(crate) fn take_mail(&mut self, mail: Mail, now: Timestamp) {
-        if let Some((cause, principal)) = mail.abort {
+        if let Some(Abort { cause, principal, .. }) = mail.abort {
             self.apply(Observation::AbortRequested { cause, principal }, now);
         }
         for (key, news) in mail.attempts {

@@ -89,6 +89,7 @@ pub(crate) fn node_row(
         error: state.error.as_deref().map(Message::encode_to_vec).unwrap_or_default(),
         extra: task.map(|_| extra(info, state, &id)).unwrap_or_default(),
         flags: if task.is_some_and(|task| task.is_eager) { NodeFlags::IS_EAGER } else { 0 },
+        detail: 0,
         created_at: state.queued_at.or(state.ended_at).unwrap_or(now),
         updated_at: now,
         queued_at: state.queued_at,

@@ -63,9 +63,9 @@ impl Worker {
         parts.spawn(async move { Part::Committer(Box::pin(writer.run(jobs)).await) });
         let keeper = lease::keep(Arc::clone(&shared), lease.clone(), Arc::clone(&hints));
         parts.spawn(async move { Part::Lease(keeper.await) });
-        let listener = Arc::clone(&hints);
+        let (listener, registry) = (Arc::clone(&hints), deps.registry.clone());
         parts.spawn(async move {
-            listener.gather(wakes).await;
+            listener.gather(wakes, &registry).await;
             Part::Source
         });
         for (cluster, events) in events {

@@ -64,8 +64,8 @@ impl ResourcePlugin for Pod {
 plugin_api::export_plugin! {
     plugin: Resource<Pod>,
     id: "pod",
-    task_types: ["python-task", "container", "sidecar"],
-    default_for: ["python-task", "container", "sidecar"],
+    task_types: ["python-task", "container", "sidecar", "*"],
+    default_for: ["python-task", "container", "sidecar", "*"],
     config_schema: include_str!("../config.schema.json"),
     license: "Apache-2.0",
 }

@@ -3,8 +3,8 @@
 use launch::Request;
 use model::Timestamp;
 use proto::flyteidl::admin::{
-    Execution, ExecutionCreateRequest, ExecutionCreateResponse, ExecutionList, ExecutionRelaunchRequest,
-    ExecutionState, ExecutionTerminateRequest, ExecutionTerminateResponse, ExecutionUpdateRequest,
+    Execution, ExecutionCreateRequest, ExecutionCreateResponse, ExecutionList, ExecutionRecoverRequest,
+    ExecutionRelaunchRequest, ExecutionState, ExecutionTerminateRequest, ExecutionTerminateResponse, ExecutionUpdateRequest,
     ExecutionUpdateResponse, ResourceListRequest, WorkflowExecutionGetDataRequest,
     WorkflowExecutionGetDataResponse, WorkflowExecutionGetRequest,
 };
@@ -39,6 +39,17 @@ pub(super) async fn relaunch(
     let original = execution_id("id", request.id.as_ref())?;
     let id =
         Box::pin(cx.launcher.relaunch(&original, request.name, request.overwrite_cache, principal)).await?;
+    Ok(ExecutionCreateResponse { id: Some(id.to_proto()) })
+}
+
+pub(super) async fn recover(
+    cx: &Context,
+    request: ExecutionRecoverRequest,
+    principal: &str,
+) -> Result<ExecutionCreateResponse> {
+    let original = execution_id("id", request.id.as_ref())?;
+    let metadata = request.metadata.as_ref();
+    let id = Box::pin(cx.launcher.recover(&original, request.name, metadata, principal)).await?;
     Ok(ExecutionCreateResponse { id: Some(id.to_proto()) })
 }
 
@@ -93,15 +104,22 @@ pub(super) async fn terminate(
     cx: &Context,
     request: ExecutionTerminateRequest,
     principal: &str,
+    is_forced: bool,
 ) -> Result<ExecutionTerminateResponse> {
     let id = execution_id("id", request.id.as_ref())?;
     let mut cause = request.cause;
     cause.truncate(cause.floor_char_boundary(MAX_CAUSE));
-    match cx.store.execution_request_abort(&id, &cause, principal, Timestamp::now()).await? {
+    let (store, now) = (&cx.store, Timestamp::now());
+    let outcome = if is_forced {
+        store.execution_force_abort(&id, &cause, principal, now).await?
+    } else {
+        store.execution_request_abort(&id, &cause, principal, now).await?
+    };
+    match outcome {
         AbortOutcome::NotFound => Err(Error::not_found("execution", &id)),
         AbortOutcome::AlreadyTerminal(phase) => {
             let phase = Phase::try_from(phase).unwrap_or_default().as_str_name();
-            Err(Error::AlreadyTerminal { id: id.to_string(), phase })
+            Err(Error::AlreadyTerminal { what: "execution", id: id.to_string(), phase })
         }
         AbortOutcome::Requested => Ok(ExecutionTerminateResponse {}),
     }

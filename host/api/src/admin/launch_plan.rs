@@ -17,7 +17,7 @@ use crate::{
     diff,
     error::Result,
     expected::{self, Completed},
-    list, read,
+    list, read, schedule,
 };
 
 pub(super) async fn create(
@@ -139,11 +139,17 @@ pub(super) async fn update(
     let id = entity_id(EntityKind::LaunchPlan, request.id.as_ref())?;
     let state = LaunchPlanState::try_from(request.state)
         .map_err(|_| Error::invalid("state", format!("{} is no launch plan state", request.state)))?;
-    cx.check_place(&id.project, &id.domain).await?;
     let row = fetch(cx, &id).await?;
-    if state == LaunchPlanState::Active && row.schedule_type != "NONE" {
-        return Err(Error::Unsupported("schedules are not run by this version"));
+    let now = Timestamp::now();
+    match state {
+        LaunchPlanState::Active => {
+            // Only what becomes active needs an active project: the rest of an archived one must be stoppable.
+            cx.check_place(&id.project, &id.domain).await?;
+            let spec: LaunchPlanSpec = crate::context::decode(&row.spec, "spec", &id)?;
+            let schedule = schedule::of_plan(&spec)?;
+            cx.store.launch_plan_activate(&id, schedule.as_ref(), now).await?;
+        }
+        LaunchPlanState::Inactive => cx.store.launch_plan_set_state(&id, state as i32, now).await?,
     }
-    cx.store.launch_plan_set_state(&id, state as i32, Timestamp::now()).await?;
     Ok(LaunchPlanUpdateResponse {})
 }

@@ -2,8 +2,10 @@
 
 mod attributes;
 mod description;
+mod event;
 mod execution;
 mod launch_plan;
+mod metrics;
 mod named_entity;
 mod node_execution;
 mod project;
@@ -20,14 +22,19 @@ use proto::flyteidl::admin as pb;
 use proto::flyteidl::service::admin_service_server::AdminService;
 use tonic::{Request, Response, Status};
 
-use crate::{Error, context::Context, error::Result, http::caller};
+use crate::{context::Context, error::Result, http::caller};
 
 type Reply<T> = std::result::Result<Response<T>, Status>;
 
-const EVENTS: &str = "events are reported by this host's own engine only";
+/// Header that asks for an abort whose phase does not wait for the clean-up.
+const FORCE: &str = "x-pinion-force";
 
 /// The service.
 pub(crate) struct Admin(pub(crate) Arc<Context>);
+
+fn is_forced(metadata: &tonic::metadata::MetadataMap) -> bool {
+    metadata.get(FORCE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
+}
 
 fn reply<T>(result: Result<T>) -> Reply<T> {
     result.map(Response::new).map_err(Status::from)
@@ -140,9 +147,10 @@ impl AdminService for Admin {
 
     async fn recover_execution(
         &self,
-        _request: Request<pb::ExecutionRecoverRequest>,
+        request: Request<pb::ExecutionRecoverRequest>,
     ) -> Reply<pb::ExecutionCreateResponse> {
-        Err(Error::Unsupported("executions are not recovered by this version; relaunch it").into())
+        let caller = caller(&request);
+        reply(execution::recover(&self.0, request.into_inner(), &caller).await)
     }
 
     async fn get_execution(&self, request: Request<pb::WorkflowExecutionGetRequest>) -> Reply<pb::Execution> {
@@ -172,7 +180,8 @@ impl AdminService for Admin {
         request: Request<pb::ExecutionTerminateRequest>,
     ) -> Reply<pb::ExecutionTerminateResponse> {
         let caller = caller(&request);
-        reply(execution::terminate(&self.0, request.into_inner(), &caller).await)
+        let is_forced = is_forced(request.metadata());
+        reply(execution::terminate(&self.0, request.into_inner(), &caller, is_forced).await)
     }
 
     async fn get_node_execution(
@@ -198,9 +207,9 @@ impl AdminService for Admin {
 
     async fn list_node_executions_for_task(
         &self,
-        _request: Request<pb::NodeExecutionForTaskListRequest>,
+        request: Request<pb::NodeExecutionForTaskListRequest>,
     ) -> Reply<pb::NodeExecutionList> {
-        Err(Error::Unsupported("no task of this version has node executions").into())
+        reply(node_execution::list_for_task(&self.0, request.into_inner()).await)
     }
 
     async fn get_node_execution_data(
@@ -235,23 +244,23 @@ impl AdminService for Admin {
 
     async fn create_workflow_event(
         &self,
-        _request: Request<pb::WorkflowExecutionEventRequest>,
+        request: Request<pb::WorkflowExecutionEventRequest>,
     ) -> Reply<pb::WorkflowExecutionEventResponse> {
-        Err(Error::Unsupported(EVENTS).into())
+        reply(event::create_workflow(&self.0, request.into_inner()).await)
     }
 
     async fn create_node_event(
         &self,
-        _request: Request<pb::NodeExecutionEventRequest>,
+        request: Request<pb::NodeExecutionEventRequest>,
     ) -> Reply<pb::NodeExecutionEventResponse> {
-        Err(Error::Unsupported(EVENTS).into())
+        reply(event::create_node(&self.0, request.into_inner()).await)
     }
 
     async fn create_task_event(
         &self,
-        _request: Request<pb::TaskExecutionEventRequest>,
+        request: Request<pb::TaskExecutionEventRequest>,
     ) -> Reply<pb::TaskExecutionEventResponse> {
-        Err(Error::Unsupported(EVENTS).into())
+        reply(event::create_task(&self.0, request.into_inner()).await)
     }
 
     async fn get_task_execution(
@@ -277,72 +286,72 @@ impl AdminService for Admin {
 
     async fn update_project_domain_attributes(
         &self,
-        _request: Request<pb::ProjectDomainAttributesUpdateRequest>,
+        request: Request<pb::ProjectDomainAttributesUpdateRequest>,
     ) -> Reply<pb::ProjectDomainAttributesUpdateResponse> {
-        Err(attributes::unsupported().into())
+        reply(attributes::update_project_domain(&self.0, request.into_inner()).await)
     }
 
     async fn get_project_domain_attributes(
         &self,
         request: Request<pb::ProjectDomainAttributesGetRequest>,
     ) -> Reply<pb::ProjectDomainAttributesGetResponse> {
-        reply(attributes::of_project_domain(&request.into_inner()))
+        reply(attributes::get_project_domain(&self.0, request.into_inner()).await)
     }
 
     async fn delete_project_domain_attributes(
         &self,
-        _request: Request<pb::ProjectDomainAttributesDeleteRequest>,
+        request: Request<pb::ProjectDomainAttributesDeleteRequest>,
     ) -> Reply<pb::ProjectDomainAttributesDeleteResponse> {
-        Err(attributes::unsupported().into())
+        reply(attributes::delete_project_domain(&self.0, request.into_inner()).await)
     }
 
     async fn update_project_attributes(
         &self,
-        _request: Request<pb::ProjectAttributesUpdateRequest>,
+        request: Request<pb::ProjectAttributesUpdateRequest>,
     ) -> Reply<pb::ProjectAttributesUpdateResponse> {
-        Err(attributes::unsupported().into())
+        reply(attributes::update_project(&self.0, request.into_inner()).await)
     }
 
     async fn get_project_attributes(
         &self,
         request: Request<pb::ProjectAttributesGetRequest>,
     ) -> Reply<pb::ProjectAttributesGetResponse> {
-        reply(attributes::of_project(&self.0, request.into_inner()))
+        reply(attributes::get_project(&self.0, request.into_inner()).await)
     }
 
     async fn delete_project_attributes(
         &self,
-        _request: Request<pb::ProjectAttributesDeleteRequest>,
+        request: Request<pb::ProjectAttributesDeleteRequest>,
     ) -> Reply<pb::ProjectAttributesDeleteResponse> {
-        Err(attributes::unsupported().into())
+        reply(attributes::delete_project(&self.0, request.into_inner()).await)
     }
 
     async fn update_workflow_attributes(
         &self,
-        _request: Request<pb::WorkflowAttributesUpdateRequest>,
+        request: Request<pb::WorkflowAttributesUpdateRequest>,
     ) -> Reply<pb::WorkflowAttributesUpdateResponse> {
-        Err(attributes::unsupported().into())
+        reply(attributes::update_workflow(&self.0, request.into_inner()).await)
     }
 
     async fn get_workflow_attributes(
         &self,
         request: Request<pb::WorkflowAttributesGetRequest>,
     ) -> Reply<pb::WorkflowAttributesGetResponse> {
-        reply(attributes::of_workflow(&request.into_inner()))
+        reply(attributes::get_workflow(&self.0, request.into_inner()).await)
     }
 
     async fn delete_workflow_attributes(
         &self,
-        _request: Request<pb::WorkflowAttributesDeleteRequest>,
+        request: Request<pb::WorkflowAttributesDeleteRequest>,
     ) -> Reply<pb::WorkflowAttributesDeleteResponse> {
-        Err(attributes::unsupported().into())
+        reply(attributes::delete_workflow(&self.0, request.into_inner()).await)
     }
 
     async fn list_matchable_attributes(
         &self,
         request: Request<pb::ListMatchableAttributesRequest>,
     ) -> Reply<pb::ListMatchableAttributesResponse> {
-        reply(attributes::list(&request.into_inner()))
+        reply(attributes::list(&self.0, request.into_inner()).await)
     }
 
     async fn list_named_entities(
@@ -383,8 +392,8 @@ impl AdminService for Admin {
 
     async fn get_execution_metrics(
         &self,
-        _request: Request<pb::WorkflowExecutionGetMetricsRequest>,
+        request: Request<pb::WorkflowExecutionGetMetricsRequest>,
     ) -> Reply<pb::WorkflowExecutionGetMetricsResponse> {
-        Err(Error::Unsupported("execution metrics are not computed by this version").into())
+        reply(metrics::get(&self.0, request.into_inner()).await)
     }
 }

@@ -1,9 +1,14 @@
 //! Reads and lists node executions.
 
+use model::ExecutionId;
 use proto::flyteidl::admin::{
-    DynamicNodeWorkflowResponse, GetDynamicNodeWorkflowRequest, NodeExecution, NodeExecutionGetDataRequest,
-    NodeExecutionGetDataResponse, NodeExecutionGetRequest, NodeExecutionList, NodeExecutionListRequest,
+    DynamicNodeWorkflowResponse, GetDynamicNodeWorkflowRequest, NodeExecution,
+    NodeExecutionForTaskListRequest, NodeExecutionGetDataRequest, NodeExecutionGetDataResponse,
+    NodeExecutionGetRequest, NodeExecutionList, NodeExecutionListRequest,
 };
+use store::NodeExecutionRow;
+
+use super::task_execution;
 
 use crate::{
     Error,
@@ -23,11 +28,19 @@ pub(super) async fn list(cx: &Context, request: NodeExecutionListRequest) -> Res
     let query = list::query(request.limit, &request.token, &request.filters, request.sort_by.as_ref())?;
     let execution = cx.execution(&id).await?;
     let rows = cx.store.node_execution_list(execution.key, &request.unique_parent_id, &query).await?;
+    node_list(&execution.id, &query, &rows)
+}
+
+fn node_list(
+    execution: &ExecutionId,
+    query: &store::ListQuery,
+    rows: &[NodeExecutionRow],
+) -> Result<NodeExecutionList> {
     let node_executions = rows
         .iter()
-        .map(|row| read::node_execution::node_execution(&execution.id, row))
+        .map(|row| read::node_execution::node_execution(execution, row))
         .collect::<Result<_>>()?;
-    Ok(NodeExecutionList { node_executions, token: list::next_token(&query, rows.len()) })
+    Ok(NodeExecutionList { node_executions, token: list::next_token(query, rows.len()) })
 }
 
 #[allow(deprecated, reason = "clients read the URLs of large data here")]
@@ -38,26 +51,47 @@ pub(super) async fn data(
     let id = node_id("id", request.id.as_ref())?;
     let (_, node) = cx.node(&id).await?;
     let max = cx.config.max_inline_size.bytes();
-    let (inputs, outputs) = tokio::join!(
+    let (inputs, outputs, dynamic_workflow) = tokio::join!(
         read::data::read(&cx.blob, &node.input_uri, max),
         read::data::read(&cx.blob, &node.output_uri, max),
+        read::dynamic::workflow(&cx.blob, &id, &node),
     );
     Ok(NodeExecutionGetDataResponse {
         inputs: inputs.url,
         outputs: outputs.url,
         full_inputs: inputs.full,
         full_outputs: outputs.full,
-        dynamic_workflow: None,
+        dynamic_workflow: dynamic_workflow?,
         flyte_urls: Some(flyte_url::of_node(&id, !node.deck_uri.is_empty())),
     })
 }
 
-/// No node of this version makes nodes at run time.
+/// The nodes below the node of an attempt that came with this attempt.
+pub(super) async fn list_for_task(
+    cx: &Context,
+    request: NodeExecutionForTaskListRequest,
+) -> Result<NodeExecutionList> {
+    let (_, execution, node, task) =
+        task_execution::fetch(cx, request.task_execution_id.as_ref()).await?;
+    let mut query = list::query(request.limit, &request.token, &request.filters, request.sort_by.as_ref())?;
+    query.filters.push(store::Filter {
+        entity: None,
+        field: "retry_group".to_owned(),
+        function: store::FilterFunction::Eq,
+        values: vec![task.attempt.to_string()],
+    });
+    let rows = cx.store.node_execution_list(execution.key, &node.node_id, &query).await?;
+    node_list(&execution.id, &query, &rows)
+}
+
+/// The workflow that a node made at run time.
 pub(super) async fn dynamic_workflow(
     cx: &Context,
     request: GetDynamicNodeWorkflowRequest,
 ) -> Result<DynamicNodeWorkflowResponse> {
     let id = node_id("id", request.id.as_ref())?;
-    cx.node(&id).await?;
-    Err(Error::not_found("dynamic workflow of node execution", &id))
+    let (_, node) = cx.node(&id).await?;
+    let found = read::dynamic::workflow(&cx.blob, &id, &node).await?;
+    let found = found.ok_or_else(|| Error::not_found("dynamic workflow of node execution", &id))?;
+    Ok(DynamicNodeWorkflowResponse { compiled_workflow: found.compiled_workflow })
 }

@@ -1,28 +1,57 @@
 //! Stores what is registered once and for all, and tells a repeat from a change.
 
-use model::EntityId;
-use prost::Message;
+use model::{
+    EntityId, digest,
+    raw::{self, Type},
+};
 use proto::flyteidl::admin::DescriptionEntity;
 use store::{EntityRow, Inserted};
 
 use crate::{Error, context::Context, diff, error::Result};
 
+/// Field numbers of what clients register.
+pub(super) mod number {
+    /// `spec` of every request that registers something.
+    pub(in super::super) const SPEC: u32 = 2;
+    pub(in super::super) mod task_spec {
+        pub(in super::super::super) const TEMPLATE: u32 = 1;
+        pub(in super::super::super) const DESCRIPTION: u32 = 2;
+    }
+    pub(in super::super) mod workflow_spec {
+        pub(in super::super::super) const TEMPLATE: u32 = 1;
+        pub(in super::super::super) const SUB_WORKFLOWS: u32 = 2;
+        pub(in super::super::super) const DESCRIPTION: u32 = 3;
+    }
+}
+
 /// The description that came with a registration.
-pub(super) struct Description(Option<DescriptionEntity>);
+pub(super) struct Description {
+    found: Option<DescriptionEntity>,
+    arrived: Vec<u8>,
+}
 
 impl Description {
-    pub(super) fn new(id: &EntityId, description: Option<DescriptionEntity>) -> Self {
+    /// `spec` is the encoded spec that has it in field `number`.
+    pub(super) fn new(id: &EntityId, found: Option<DescriptionEntity>, spec: &[u8], number: u32) -> Self {
         let with_id = |found: DescriptionEntity| DescriptionEntity { id: Some(id.to_proto()), ..found };
-        Self(description.filter(|found| *found != DescriptionEntity::default()).map(with_id))
+        let found = found.filter(|found| *found != DescriptionEntity::default()).map(with_id);
+        Self { found, arrived: raw::field(spec, number).into_owned() }
     }
 
     pub(super) fn short(&self) -> String {
-        self.0.as_ref().map(|found| found.short_description.clone()).unwrap_or_default()
+        self.found.as_ref().map(|found| found.short_description.clone()).unwrap_or_default()
     }
 
     pub(super) fn bytes(&self) -> Option<Vec<u8>> {
-        self.0.as_ref().map(Message::encode_to_vec)
+        let ty = Type::named("flyteidl.admin.DescriptionEntity");
+        self.found.as_ref().map(|found| ty.keep(&self.arrived, found))
     }
+}
+
+/// The digest of what is stored: neither the order of maps nor unset against default changes it, but fields that this
+/// host does not know do. `canonical` is the same content as this host encodes it.
+pub(super) fn digest(content_type: &str, content: &[u8], canonical: &[u8]) -> Vec<u8> {
+    digest::with_unknown(canonical, &Type::named(content_type).unknown(content)).to_vec()
 }
 
 /// Stores a task or workflow.

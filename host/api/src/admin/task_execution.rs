@@ -6,7 +6,7 @@ use proto::flyteidl::admin::{
     TaskExecutionList, TaskExecutionListRequest,
 };
 use proto::flyteidl::core::TaskExecutionIdentifier;
-use store::{ExecutionRow, NodeExecutionRow, TaskExecutionRow};
+use store::{ExecutionRow, NodeExecutionRow, NodeFlags, TaskExecutionRow};
 
 use crate::{
     Error,
@@ -17,7 +17,9 @@ use crate::{
 
 pub(super) async fn get(cx: &Context, request: TaskExecutionGetRequest) -> Result<TaskExecution> {
     let (_, execution, node, row) = fetch(cx, request.id.as_ref()).await?;
-    read::task_execution::task_execution(&execution.id, &node, &row)
+    let mut task = read::task_execution::task_execution(&execution.id, &node, &row)?;
+    read::array::add_elements(cx, &execution.id, &node, &mut task).await?;
+    Ok(task)
 }
 
 pub(super) async fn list(cx: &Context, request: TaskExecutionListRequest) -> Result<TaskExecutionList> {
@@ -25,10 +27,13 @@ pub(super) async fn list(cx: &Context, request: TaskExecutionListRequest) -> Res
     let query = list::query(request.limit, &request.token, &request.filters, request.sort_by.as_ref())?;
     let (execution, node) = cx.node(&id).await?;
     let rows = cx.store.task_execution_list(execution.key, &id.node, &query).await?;
-    let task_executions = rows
+    let mut task_executions = rows
         .iter()
         .map(|row| read::task_execution::task_execution(&execution.id, &node, row))
-        .collect::<Result<_>>()?;
+        .collect::<Result<Vec<_>>>()?;
+    for task in &mut task_executions {
+        read::array::add_elements(cx, &execution.id, &node, task).await?;
+    }
     Ok(TaskExecutionList { task_executions, token: list::next_token(&query, rows.len()) })
 }
 
@@ -39,9 +44,12 @@ pub(super) async fn data(
 ) -> Result<TaskExecutionGetDataResponse> {
     let (id, _, node, row) = fetch(cx, request.id.as_ref()).await?;
     let max = cx.config.max_inline_size.bytes();
+    // The one attempt of an array node has no outputs of its own.
+    let is_array = node.flags & NodeFlags::IS_ARRAY != 0;
+    let output_uri = if is_array && row.output_uri.is_empty() { &node.output_uri } else { &row.output_uri };
     let (inputs, outputs) = tokio::join!(
         read::data::read(&cx.blob, &node.input_uri, max),
-        read::data::read(&cx.blob, &row.output_uri, max),
+        read::data::read(&cx.blob, output_uri, max),
     );
     Ok(TaskExecutionGetDataResponse {
         inputs: inputs.url,
@@ -52,7 +60,7 @@ pub(super) async fn data(
     })
 }
 
-async fn fetch(
+pub(super) async fn fetch(
     cx: &Context,
     id: Option<&TaskExecutionIdentifier>,
 ) -> Result<(NodeExecutionId, ExecutionRow, NodeExecutionRow, TaskExecutionRow)> {

@@ -17,7 +17,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 pub use serve::serve;
 
-use crate::{admin::Admin, context::Context, data_proxy::DataProxy, identity::Identity, signal::Signals};
+use crate::{admin::Admin, context::Context, data_proxy::DataProxy, identity::Identity, raw, signal::Signals};
 
 /// The names under which this host's health is known.
 const HEALTH_NAMES: [&str; 2] = ["", "flyteadmin"];
@@ -68,6 +68,7 @@ pub(crate) fn routes(context: &Arc<Context>, health: &HealthReporter) -> Router 
     let mut router = Router::new()
         .route_service("/flyteidl.service.AdminService/{*method}", admin)
         .route_service("/flyteidl.service.DataProxyService/{*method}", data_proxy)
+        .route_layer(middleware::from_fn_with_state(max, raw::layer))
         .route_service("/flyteidl.service.SignalService/{*method}", signals)
         .route_service("/flyteidl.service.IdentityService/{*method}", IdentityServiceServer::new(Identity))
         .route_service("/grpc.health.v1.Health/{*method}", health_service(health));

@@ -11,11 +11,11 @@ use axum::{
 use futures::FutureExt;
 use http::HeaderValue;
 use metrics::{Label, SharedString, counter, gauge, histogram};
-use prost_reflect::DescriptorPool;
 use tonic::{Code, Status};
 use tracing::Instrument;
 
 use super::repair;
+use crate::descriptors;
 
 /// Header with which a call is found again in the logs.
 const REQUEST_ID: &str = "x-request-id";
@@ -35,11 +35,9 @@ impl Methods {
                 [Label::new("grpc_service", shared(service)), Label::new("grpc_method", shared(method))];
             methods.insert(format!("/{service}/{method}"), labels);
         };
-        if let Ok(pool) = DescriptorPool::decode(proto::DESCRIPTOR_SET) {
-            for service in pool.services() {
-                for method in service.methods() {
-                    add(service.full_name(), method.name());
-                }
+        for service in descriptors::pool().services() {
+            for method in service.methods() {
+                add(service.full_name(), method.name());
             }
         }
         add("grpc.health.v1.Health", "Check");

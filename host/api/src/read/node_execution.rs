@@ -16,7 +16,7 @@ pub(crate) fn id(execution: &ExecutionId, row: &NodeExecutionRow) -> NodeExecuti
 pub(crate) fn node_execution(execution: &ExecutionId, row: &NodeExecutionRow) -> Result<NodeExecution> {
     let id = id(execution, row);
     let extra: NodeExecutionClosure = decode(&row.extra, "closure", &id)?;
-    let flag = |bit| row.flags & bit != 0;
+    let flag = |bit| flag(row, bit);
     let closure = NodeExecutionClosure {
         phase: row.phase,
         started_at: row.started_at.map(Timestamp::to_proto),
@@ -40,6 +40,11 @@ pub(crate) fn node_execution(execution: &ExecutionId, row: &NodeExecutionRow) ->
             is_eager: flag(NodeFlags::IS_EAGER),
         }),
     })
+}
+
+/// Whether a bit of [`NodeFlags`] is set.
+pub(crate) fn flag(row: &NodeExecutionRow, bit: i32) -> bool {
+    row.flags & bit != 0
 }
 
 #[allow(deprecated, reason = "clients read the URI here")]

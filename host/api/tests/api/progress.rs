@@ -15,7 +15,7 @@ use super::world::*;
 
 const T0: Timestamp = Timestamp(1_700_000_000_000_000);
 
-fn node(key: ExecutionKey, node_id: &str, phase: node_execution::Phase) -> NodeExecutionRow {
+pub(super) fn node(key: ExecutionKey, node_id: &str, phase: node_execution::Phase) -> NodeExecutionRow {
     NodeExecutionRow {
         execution: key,
         node_id: node_id.to_owned(),
@@ -33,6 +33,7 @@ fn node(key: ExecutionKey, node_id: &str, phase: node_execution::Phase) -> NodeE
         error: Vec::new(),
         extra: Vec::new(),
         flags: 0,
+        detail: 0,
         created_at: T0,
         updated_at: T0,
         queued_at: None,
@@ -42,7 +43,7 @@ fn node(key: ExecutionKey, node_id: &str, phase: node_execution::Phase) -> NodeE
     }
 }
 
-fn attempt(key: ExecutionKey, attempt: i32, phase: task_execution::Phase) -> TaskExecutionRow {
+pub(super) fn attempt(key: ExecutionKey, attempt: i32, phase: task_execution::Phase) -> TaskExecutionRow {
     TaskExecutionRow {
         execution: key,
         node_id: "n0".to_owned(),
@@ -85,14 +86,14 @@ fn error(message: &str) -> ExecutionError {
 }
 
 /// A started execution, and a way to commit as its owner.
-struct Run {
-    world: World,
-    name: String,
-    key: ExecutionKey,
+pub(super) struct Run {
+    pub(super) world: World,
+    pub(super) name: String,
+    pub(super) key: ExecutionKey,
     lease: store::Lease,
 }
 
-async fn run() -> Run {
+pub(super) async fn run() -> Run {
     let world = world().await;
     world.register("v1").await;
     let name = world.start("").await;
@@ -105,7 +106,7 @@ async fn run() -> Run {
 }
 
 impl Run {
-    async fn commit(&self, batch: Batch) {
+    pub(super) async fn commit(&self, batch: Batch) {
         self.world.store.commit(&self.lease, &batch).await.unwrap();
     }
 
@@ -126,17 +127,17 @@ impl Run {
         self.commit(Batch { executions: vec![update], ..Batch::default() }).await;
     }
 
-    async fn put(&self, key: &str, map: &LiteralMap) -> String {
+    pub(super) async fn put(&self, key: &str, map: &LiteralMap) -> String {
         let at = self.world.blob.reference(key).unwrap();
         self.world.blob.put(&at, map.encode_to_vec().into()).await.unwrap();
         at.as_str().to_owned()
     }
 
-    fn node_id(&self, node_id: &str) -> NodeExecutionIdentifier {
+    pub(super) fn node_id(&self, node_id: &str) -> NodeExecutionIdentifier {
         NodeExecutionIdentifier { node_id: node_id.to_owned(), execution_id: Some(execution_id(&self.name)) }
     }
 
-    fn attempt_id(&self, retry_attempt: u32) -> TaskExecutionIdentifier {
+    pub(super) fn attempt_id(&self, retry_attempt: u32) -> TaskExecutionIdentifier {
         TaskExecutionIdentifier {
             task_id: Some(id(ResourceType::Task, "t", "v1")),
             node_execution_id: Some(self.node_id("n0")),

@@ -54,3 +54,19 @@ fn deep_approvals_compile() {
     let interface = interface([("a", int())], [("r", int())]);
     compile(workflow("wf", interface, nodes, vec![bind("r", promise("n4999", "v"))])).unwrap();
 }
+
+#[test]
+fn a_large_dynamic_workflow_compiles() {
+    let mut parent = task("parent", interface([], [])).template.unwrap();
+    parent.metadata = Some(Default::default());
+    let mut make = task("make", interface([], [("o", int())])).template.unwrap();
+    make.metadata = Some(Default::default());
+    let nodes = (0..50_000).map(|i| node(&format!("dn{i}"), "make", vec![])).collect();
+    let spec = proto::flyteidl::core::DynamicJobSpec { nodes, tasks: vec![make; 1_000], ..Default::default() };
+    let begin = Instant::now();
+    assert!(compiler::dynamic_requirements(&spec).tasks.is_empty());
+    let id = id(proto::flyteidl::core::ResourceType::Workflow, "dynamic_n0");
+    let closure = compiler::compile_dynamic(spec, id, &parent, &[], &[]).unwrap();
+    assert!(begin.elapsed() < ENOUGH, "{:?}", begin.elapsed());
+    assert_eq!(closure.tasks.len(), 1);
+}

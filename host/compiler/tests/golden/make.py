@@ -1,12 +1,22 @@
 """Writes workflows of flytekit in their serialized form, one file per workflow, next to this script.
 
-A file is a WorkflowSpec (template and sub-workflows) preceded by its length, then every TaskTemplate the same way.
+A file is a WorkflowSpec (template and sub-workflows) preceded by its length, then every TaskTemplate the same way, then
+an empty message, then every LaunchPlan. The first message of a dynamic task is the DynamicJobSpec that `pyflyte-execute`
+wrote, the second one is that task.
 """
 
 import dataclasses
 import enum
+import os
 import pathlib
+import subprocess
+import sys
+import tempfile
 import typing
+
+import constructs
+from flyteidl.admin import launch_plan_pb2
+from flyteidl.core import dynamic_job_pb2, interface_pb2, literals_pb2
 
 from flytekit import (
     LaunchPlan,
@@ -196,25 +206,81 @@ def on_failure(a: int) -> int:
     return add(a=a, b=a)
 
 
-def write(wf):
-    entities = {}
-    spec = get_serializable(entities, SETTINGS, wf)
-    tasks = {}
-    for entity in entities.values():
-        if type(entity).__name__ == "TaskSpec":
-            tasks[str(entity.template.id)] = entity.template.to_flyte_idl()
-    messages = [spec.to_flyte_idl(), *(tasks[key] for key in sorted(tasks))]
+def save(name, first, tasks, plans):
+    messages = [first, *tasks, literals_pb2.LiteralMap(), *plans]
     out = b""
     for message in messages:
         body = message.SerializeToString(deterministic=True)
         out += _VarintBytes(len(body)) + body
-    (OUT / f"{wf.name.rsplit('.', 1)[-1]}.bin").write_bytes(out)
-    return spec, tasks
+    (OUT / f"{name.rsplit('.', 1)[-1]}.bin").write_bytes(out)
+
+
+def launch_plan(model, interface):
+    """A launch plan as it is registered, and the interface of its workflow as if nothing had a default."""
+    required = {name: interface_pb2.Parameter(var=v, required=True) for name, v in interface.inputs.variables.items()}
+    closure = launch_plan_pb2.LaunchPlanClosure(
+        expected_inputs=interface_pb2.ParameterMap(parameters=required), expected_outputs=interface.outputs
+    )
+    return launch_plan_pb2.LaunchPlan(id=model.id.to_flyte_idl(), spec=model.spec.to_flyte_idl(), closure=closure)
+
+
+def models(entities):
+    """Task templates and launch plans among what was serialized, by name."""
+    tasks, plans, interfaces = {}, {}, {}
+    for entity, model in entities.items():
+        kind = type(model).__name__
+        if kind == "TaskSpec":
+            tasks[str(model.template.id)] = model.template.to_flyte_idl()
+        elif kind == "WorkflowSpec":
+            interfaces[str(model.template.id)] = model.template.to_flyte_idl().interface
+        elif kind == "LaunchPlan":
+            plans[str(model.id)] = model
+    plans = {key: launch_plan(plan, interfaces[str(plan.spec.workflow_id)]) for key, plan in plans.items()}
+    return [tasks[key] for key in sorted(tasks)], [plans[key] for key in sorted(plans)]
+
+
+def write(wf):
+    entities = {}
+    spec = get_serializable(entities, SETTINGS, wf)
+    if wf is constructs.references:
+        get_serializable(entities, SETTINGS, constructs.inc)
+        get_serializable(entities, SETTINGS, constructs.plan)
+    save(wf.name, spec.to_flyte_idl(), *models(entities))
+
+
+def write_dynamic(function, n):
+    """Runs the task as it runs on a cluster, and keeps what it wrote."""
+    entities = {}
+    for plan in (constructs.plan, constructs.fixed):
+        get_serializable(entities, SETTINGS, plan)
+    parent = get_serializable(entities, SETTINGS, function).template.to_flyte_idl()
+    plans = models(entities)[1]
+    with tempfile.TemporaryDirectory() as tmp:
+        value = literals_pb2.Literal(scalar=literals_pb2.Scalar(primitive=literals_pb2.Primitive(integer=n)))
+        inputs = literals_pb2.LiteralMap(literals={"n": value})
+        pathlib.Path(tmp, "inputs.pb").write_bytes(inputs.SerializeToString(deterministic=True))
+        places = {
+            "{{.input}}": f"{tmp}/inputs.pb",
+            "{{.outputPrefix}}": f"{tmp}/out",
+            "{{.rawOutputDataPrefix}}": f"{tmp}/raw",
+            "{{.checkpointOutputPrefix}}": f"{tmp}/checkpoint",
+            "{{.prevCheckpointPrefix}}": '""',
+        }
+        args = [places.get(arg, arg) for arg in parent.container.args]
+        args[0] = str(pathlib.Path(sys.executable).with_name(args[0]))
+        env = dict(os.environ, PYTHONPATH=str(OUT), **{pair.key: pair.value for pair in parent.container.env})
+        for field in ("project", "domain", "name", "version"):
+            env[f"FLYTE_INTERNAL_TASK_{field.upper()}"] = getattr(parent.id, field)
+        subprocess.run(args, check=True, env=env, cwd=OUT)
+        spec = dynamic_job_pb2.DynamicJobSpec.FromString(pathlib.Path(tmp, "out", "futures.pb").read_bytes())
+    save(f"dynamic_{function.task_function.__name__}", spec, [parent], plans)
 
 
 if __name__ == "__main__":
     for wf in [
         hello, chain, nested_values, unions, files, keep_going,
-        branching, with_sub, with_launch_plan, gates, mapped, on_failure,
+        branching, with_sub, with_launch_plan, gates, mapped, on_failure, *constructs.WORKFLOWS,
     ]:
         write(wf)
+    for function, n in constructs.DYNAMICS:
+        write_dynamic(function, n)

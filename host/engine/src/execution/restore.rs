@@ -1,22 +1,30 @@
 //! Takes up an execution from its rows and finds again what was under way.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use model::Timestamp;
 
-use super::Execution;
-use super::flow::abort_reason;
+use super::scope::{Kind, ScopeIdx, Status};
+use super::stop::abort_reason;
+use super::{AbortRequest, Execution};
 use crate::attempt::Settings;
 use crate::error::Error;
-use crate::graph::Graph;
+use crate::graph::{Graph, NodeKind};
 use crate::node;
 use crate::phase::{NodePhase, Phase};
 use crate::state::{AttemptRow, ExecutionSnapshot, NodeSnapshot, NodeState};
-use crate::step::NodeIdx;
+use crate::step::{Expansion, NodeIdx};
+
+/// The rows of the nodes that one node holds.
+type Rows = Vec<NodeSnapshot>;
 
 impl Execution {
-    /// Restores the state that the rows tell. Nodes without a row did not start. `Start` then plans again what
-    /// was under way.
+    /// Restores the state that the rows tell, given in any order. Nodes without a row did not start. `Start` then
+    /// plans again what was under way.
+    ///
+    /// # Errors
+    /// A row of a node that the workflow does not have, or of one whose content is not stored with it.
     pub fn restore(
         graph: Arc<Graph>,
         settings: Settings,
@@ -31,31 +39,104 @@ impl Execution {
             Phase::Failing | Phase::Failed => execution.error.map(Box::new),
             Phase::Queued | Phase::Running | Phase::Succeeded | Phase::Aborting | Phase::Aborted => None,
         };
-        if let Some(cause) = &execution.abort_cause {
-            this.stop_reason = abort_reason(cause);
+        if let Some(cause) = execution.abort_cause {
+            this.stop_reason = abort_reason(&cause);
+            this.abort_request = Some(AbortRequest { cause, force: execution.abort_forced });
         }
-        this.abort_cause = execution.abort_cause;
-        for snapshot in nodes {
-            let node =
-                this.graph.idx(&snapshot.id).ok_or(Error::UnknownNode { node: snapshot.id.clone() })?;
-            this.restore_node(node, snapshot);
+        let mut rows: HashMap<String, Rows> = HashMap::new();
+        for mut row in nodes {
+            rows.entry(std::mem::take(&mut row.parent)).or_default().push(row);
         }
-        this.restored.sort_unstable();
-        this.restored.dedup();
-        this.count_undecided();
-        Ok(this)
+        let mut next: ScopeIdx = 0;
+        while (next as usize) < this.scopes.len() {
+            let owner = this.scope(next).owner.map(|owner| this.unique_id(owner));
+            let own = rows.remove(owner.as_deref().unwrap_or_default()).unwrap_or_default();
+            this.restore_scope(next, own, &rows)?;
+            next += 1;
+        }
+        match rows.into_values().flatten().next() {
+            Some(orphan) => Err(Error::UnknownNode { node: orphan.id }),
+            None => Ok(this),
+        }
     }
 
-    fn restore_node(&mut self, node: NodeIdx, row: NodeSnapshot) {
-        let open = matches!(row.attempt_row, AttemptRow::Live | AttemptRow::Ended);
+    /// Restores the nodes of one scope and opens the scopes of what they hold.
+    fn restore_scope(&mut self, scope: ScopeIdx, own: Rows, others: &HashMap<String, Rows>) -> Result<(), Error> {
+        let positions = self.positions(scope, &own);
+        let mut restored = Vec::with_capacity(own.len());
+        for row in own {
+            let node = positions(self, &row.id).ok_or_else(|| Error::UnknownNode { node: row.id.clone() })?;
+            let has_content = others.contains_key(&row.id);
+            self.restore_node(node, row, has_content)?;
+            restored.push(node);
+        }
+        restored.sort_unstable();
+        restored.dedup();
+        self.restore_status(scope);
+        for node in restored {
+            self.refresh(node);
+            if self.node(node).is_decided() && self.scope(scope).failure_slot() != Some(node) {
+                self.note(node);
+                self.count_for_downstream(node);
+            }
+        }
+        Ok(())
+    }
+
+    /// How to find the scope's nodes by unique id. Only where ids may be hashed all of them are made.
+    fn positions(
+        &self,
+        index: ScopeIdx,
+        own: &Rows,
+    ) -> Box<dyn Fn(&Self, &str) -> Option<NodeIdx>> {
+        let scope = self.scope(index);
+        match (&scope.kind, scope.owner) {
+            (Kind::Elements(..), _) => Box::new(move |this, id| {
+                let scope = this.scope(index);
+                let element: u32 = id.strip_prefix(&*scope.prefix)?.strip_prefix('n')?.parse().ok()?;
+                (element < scope.len).then(|| scope.first + element)
+            }),
+            (Kind::All, None) => Box::new(move |this, id| {
+                let scope = this.scope(index);
+                let idx = scope.graph.idx(id)?;
+                (idx < scope.len).then_some(idx)
+            }),
+            (Kind::All | Kind::One(_), _) => {
+                let all = if own.is_empty() { 0..0 } else { scope.range() };
+                let by_id: HashMap<Arc<str>, NodeIdx> =
+                    all.map(|node| (self.unique_id(node), node)).collect();
+                Box::new(move |_, id| by_id.get(id).copied())
+            }
+        }
+    }
+
+    fn restore_node(&mut self, node: NodeIdx, row: NodeSnapshot, has_content: bool) -> Result<(), Error> {
+        let kind = self.graph_node(node).kind.clone();
+        let open = match kind {
+            NodeKind::LaunchPlan { .. } => row.phase.is_in_flight(),
+            NodeKind::Gate(_) => row.phase.is_in_flight() && !node::gate::is_sleep(&kind),
+            NodeKind::Task { .. } => matches!(row.attempt_row, AttemptRow::Live | AttemptRow::Ended),
+            NodeKind::Start
+            | NodeKind::End
+            | NodeKind::SubWorkflow { .. }
+            | NodeKind::Branch { .. }
+            | NodeKind::Array { .. } => false,
+        };
+        let spec_uri = row.expansion.as_ref().map(|expansion| expansion.spec_uri.as_str().into());
+        // Aborting an attempt that gave what the node goes on with is never right, whatever its row says.
+        let ended = row.attempt_row == AttemptRow::Ended
+            || row.phase == NodePhase::Succeeded
+            || spec_uri.is_some();
         let mut state = NodeState {
             phase: row.phase,
             attempt: row.attempt,
             system_failures: row.system_failures,
             interruptible_now: false,
             open,
-            // Aborting a succeeded attempt is never right, whatever its row says.
-            ended: row.attempt_row == AttemptRow::Ended || row.phase == NodePhase::Succeeded,
+            ended,
+            expanded: false,
+            detail: row.detail,
+            spec_uri,
             error: row.error.map(Box::new),
             input_uri: row.input_uri.into(),
             output_uri: row.output_uri.into(),
@@ -67,34 +148,112 @@ impl Execution {
             ended_at: row.ended_at,
         };
         state.interruptible_now = self.rules(node).interruptible(&state);
-        match open {
-            true => self.open.insert(node),
-            false => self.open.remove(&node),
-        };
-        if row.phase.is_in_flight() && node::takes_place(self.graph_node(node).kind) {
-            self.take_place(node);
-        }
-        if let Some(slot) = self.nodes.get_mut(node as usize) {
-            *slot = state;
-            self.restored.push(node);
+        self.share_input_uri(node, &mut state);
+        *self.state_mut(node) = state;
+        self.restore_content(node, &kind, row.expansion, has_content)?;
+        self.restore_place(node, &kind);
+        Ok(())
+    }
+
+    /// Elements that read their array's inputs share the text of where these are.
+    fn share_input_uri(&self, node: NodeIdx, state: &mut NodeState) {
+        if let Some(array) = self.parent(node) {
+            let uri = &self.node(array).input_uri;
+            if *uri == state.input_uri {
+                state.input_uri = Arc::clone(uri);
+            }
         }
     }
 
-    /// Counts for each node the upstream nodes that are not decided, and finds the latest failure.
-    fn count_undecided(&mut self) {
-        let graph = Arc::clone(&self.graph);
-        for node in self.restored.clone() {
-            let phase = self.node(node).phase;
-            if phase.is_failure() {
-                self.note_failure(node);
-            }
-            if phase.is_terminal() || phase.is_failure() {
-                for down in graph.node(node).map(|node| node.downstream.as_slice()).unwrap_or_default() {
-                    let wait = self.wait(*down);
-                    wait.upstream = wait.upstream.saturating_sub(1);
-                    wait.upstream_lost |= phase != NodePhase::Succeeded;
+    /// Opens the scope of what the node holds if it runs, or ran and left rows.
+    fn restore_content(
+        &mut self,
+        node: NodeIdx,
+        kind: &NodeKind,
+        expansion: Option<Expansion>,
+        has_content: bool,
+    ) -> Result<(), Error> {
+        let state = self.node(node);
+        let phase = state.phase;
+        let runs = phase.is_in_flight() && phase != NodePhase::Queued;
+        if !runs && !has_content {
+            return Ok(());
+        }
+        let content = match kind {
+            NodeKind::Task { .. } => match expansion {
+                Some(expansion) => Some(node::dynamic::content(expansion.graph)),
+                None if matches!(phase, NodePhase::DynamicRunning | NodePhase::Succeeding) => {
+                    let node = self.unique_id(node).to_string();
+                    return Err(Error::UnknownContent { node, what: "what its task made" });
                 }
+                None => return Ok(()),
+            },
+            NodeKind::SubWorkflow { graph } => Some(node::sub_workflow::content(*graph)),
+            NodeKind::Branch { .. } => node::branch::content(kind, state.detail),
+            NodeKind::Array { .. } => node::array::content(self, node, state.detail),
+            NodeKind::Start | NodeKind::End | NodeKind::LaunchPlan { .. } | NodeKind::Gate(_) => {
+                return Ok(());
             }
+        };
+        let opened = content.and_then(|content| self.open_scope(node, content));
+        opened.map(drop).ok_or_else(|| Error::UnknownContent {
+            node: self.unique_id(node).to_string(),
+            what: "what its inputs decided",
+        })
+    }
+
+    fn restore_place(&mut self, node: NodeIdx, kind: &NodeKind) {
+        let state = self.node(node);
+        let given_back = state.expanded && matches!(kind, NodeKind::Task { .. });
+        let is_element = self.element(node).is_some();
+        let holds = state.phase.is_in_flight() && (is_element || (self.counts(node) && !given_back));
+        if holds {
+            self.take_place(node);
+        }
+    }
+
+    /// What goes on in a scope follows from where its holder stands.
+    fn restore_status(&mut self, index: ScopeIdx) {
+        let scope = self.scope(index);
+        let handles = scope.failure_slot().is_some_and(|slot| self.node(slot).phase != NodePhase::NotYetStarted);
+        let failing = if handles { Status::Handling } else { Status::Failing };
+        let status = match scope.owner.map(|owner| self.node(owner).phase) {
+            None => match self.phase {
+                Phase::Queued | Phase::Running => Status::Open,
+                Phase::Failing => failing,
+                Phase::Aborting | Phase::Aborted => Status::Stopped,
+                Phase::Succeeded | Phase::Failed => Status::Ended,
+            },
+            Some(NodePhase::Running | NodePhase::DynamicRunning) => Status::Open,
+            Some(NodePhase::Failing) => failing,
+            Some(NodePhase::TimingOut | NodePhase::Aborting) => Status::Stopped,
+            Some(
+                NodePhase::NotYetStarted
+                | NodePhase::Queued
+                | NodePhase::Succeeding
+                | NodePhase::RetryableFailure
+                | NodePhase::Succeeded
+                | NodePhase::Recovered
+                | NodePhase::Failed
+                | NodePhase::Skipped
+                | NodePhase::TimedOut
+                | NodePhase::Aborted,
+            ) => Status::Ended,
+        };
+        self.scope_mut(index).status = status;
+    }
+
+    fn count_for_downstream(&mut self, node: NodeIdx) {
+        let scope = self.scope(self.scope_of(node));
+        if !matches!(scope.kind, Kind::All) {
+            return;
+        }
+        let (graph, first) = (Arc::clone(&scope.graph), scope.first);
+        let lost = !self.node(node).phase.is_success();
+        for down in graph.node(node - first).map(|node| node.downstream.as_slice()).unwrap_or_default() {
+            let link = self.link_mut(first + down);
+            link.upstream = link.upstream.saturating_sub(1);
+            link.upstream_lost |= lost;
         }
     }
 
@@ -102,57 +261,52 @@ impl Execution {
     /// itself, so nothing is found half done; only a phase that the request to abort wrote by itself, and rows that
     /// somebody mended by hand, ask for more than planning again what was under way.
     pub(super) fn resume(&mut self, now: Timestamp) {
-        if self.phase == Phase::Running && self.node(self.graph.start).phase == NodePhase::NotYetStarted {
-            node::start::run(self, now);
+        // Scopes that open from here on are not restored ones.
+        for index in (0..).take(self.scopes.len()) {
+            let scope = self.scope(index);
+            if scope.status == Status::Open && matches!(scope.kind, Kind::All) {
+                node::start::run(self, index, now);
+            }
+            for node in self.scope(index).range() {
+                if self.node(node).phase != NodePhase::NotYetStarted {
+                    node::resume(self, node, now);
+                }
+            }
+            match self.scope(index).status {
+                Status::Open => {
+                    self.resume_waiting(index, now);
+                    self.judge(index, now);
+                }
+                Status::Failing | Status::Stopped | Status::Ended => self.stop_scope(index, now),
+                Status::Handling => {}
+            }
+            self.news.push_back(super::News::Quiet(index));
         }
-        for node in std::mem::take(&mut self.restored) {
-            node::task::resume(self, node, now);
-        }
-        self.resume_waiting(now);
-        self.resume_outcome(now);
-        if let Some(cause) = self.abort_cause.take() {
-            self.abort(&cause, now);
-        }
-        match self.phase {
-            Phase::Failing | Phase::Aborting => self.stop(now),
-            Phase::Queued | Phase::Running | Phase::Succeeded | Phase::Failed | Phase::Aborted => {}
+        if let Some(request) = self.abort_request.take() {
+            self.abort(&request, now);
         }
         // The row is to say that nothing is left to do, should it not.
         self.changes.execution |= self.is_done();
     }
 
-    /// Makes ready every node whose upstream nodes are all decided.
-    fn resume_waiting(&mut self, now: Timestamp) {
-        if self.phase != Phase::Running {
-            return;
+    /// Makes ready every node of a scope whose upstream nodes are all decided.
+    fn resume_waiting(&mut self, index: ScopeIdx, now: Timestamp) {
+        let scope = self.scope(index);
+        if matches!(scope.kind, Kind::Elements(..)) {
+            return self.feed(index);
         }
-        for node in (0..).take(self.nodes.len()) {
-            let wait = *self.wait(node);
-            if wait.upstream > 0 || self.node(node).phase != NodePhase::NotYetStarted {
+        let failure_slot = scope.failure_slot();
+        for node in scope.range() {
+            let link = *self.link(node);
+            let waits = link.upstream > 0 || self.node(node).phase != NodePhase::NotYetStarted;
+            if waits || Some(node) == failure_slot {
                 continue;
             }
-            if !wait.upstream_lost {
+            if !link.upstream_lost {
                 self.make_ready(node);
             } else if self.skip(node, now) {
                 self.release_downstream(node, now);
             }
-        }
-    }
-
-    /// Decides an execution whose nodes already decide it.
-    fn resume_outcome(&mut self, now: Timestamp) {
-        if self.phase != Phase::Running {
-            return;
-        }
-        let end = self.node(self.graph.end).phase;
-        if end == NodePhase::Succeeded {
-            self.succeed(now);
-        } else if self
-            .last_failure
-            .is_some_and(|node| !self.graph.continue_on_failure || node == self.graph.end)
-            || end == NodePhase::Skipped
-        {
-            self.fail(now);
         }
     }
 }

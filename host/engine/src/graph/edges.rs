@@ -5,28 +5,45 @@ use std::sync::Arc;
 
 use proto::flyteidl::core;
 
-use super::GraphNode;
+use super::{GraphIdx, GraphNode};
 use crate::error::Error;
 use crate::inputs::promised_nodes;
-use crate::step::NodeIdx;
 
-/// Fills in `upstream` and `downstream` of every node.
+/// Nodes by id, and which of them have edges.
+pub(super) struct Named<'a> {
+    pub(super) ids: &'a HashMap<Arc<str>, GraphIdx>,
+    /// Of each node the one that has its edges.
+    pub(super) owners: &'a [GraphIdx],
+    /// Nodes from here on have no edges.
+    pub(super) top: GraphIdx,
+}
+
+impl Named<'_> {
+    /// The node that has the edges of the one with this id, unless that is the failure node, or is inside it.
+    fn find(&self, node: &str, upstream: &str) -> Result<GraphIdx, Error> {
+        let idx = self.ids.get(upstream).and_then(|idx| self.owners.get(*idx as usize)).copied();
+        idx.filter(|idx| *idx < self.top)
+            .ok_or_else(|| Error::UnknownUpstream { node: node.to_owned(), upstream: upstream.to_owned() })
+    }
+}
+
+/// Fills in `upstream` and `downstream` of every node of the template. `upstream_ids` are what each node names, in
+/// the order of `nodes`. What a node inside another needs, the outer one waits for.
 pub(super) fn connect(
     nodes: &mut [GraphNode],
-    template: &core::WorkflowTemplate,
+    upstream_ids: &[&[String]],
     connections: Option<&core::ConnectionSet>,
-    ids: &HashMap<Arc<str>, NodeIdx>,
-    (start, end): (NodeIdx, NodeIdx),
+    named: &Named<'_>,
+    (start, end): (GraphIdx, GraphIdx),
 ) -> Result<(), Error> {
-    let find = |node: &str, upstream: &str| {
-        ids.get(upstream)
-            .copied()
-            .ok_or_else(|| Error::UnknownUpstream { node: node.to_owned(), upstream: upstream.to_owned() })
-    };
-    for (node, spec) in nodes.iter_mut().zip(&template.nodes) {
-        let named = spec.upstream_node_ids.iter().map(String::as_str);
-        for upstream in named.chain(promised_nodes(&node.bindings)) {
-            node.upstream.push(find(&node.id, upstream)?);
+    let mut edges: Vec<(GraphIdx, GraphIdx)> = Vec::new();
+    for (idx, ((node, ids), owner)) in (0..).zip(nodes.iter().zip(upstream_ids).zip(named.owners)) {
+        for upstream in ids.iter().map(String::as_str).chain(promised_nodes(&node.bindings)) {
+            let from = named.find(&node.id, upstream)?;
+            // What is inside may name the node it is in; any other node that names itself waits in a circle.
+            if *owner < named.top && (from != *owner || idx == *owner) {
+                edges.push((from, *owner));
+            }
         }
     }
     if let Some(set) = connections {
@@ -34,12 +51,21 @@ pub(super) fn connect(
             set.downstream.iter().flat_map(|(up, list)| list.ids.iter().map(move |down| (up, down)));
         let upstream = set.upstream.iter().flat_map(|(down, list)| list.ids.iter().map(move |up| (up, down)));
         for (up, down) in downstream.chain(upstream) {
-            let (from, to) = (find(down, up)?, find(up, down)?);
-            if let Some(node) = nodes.get_mut(to as usize) {
-                node.upstream.push(from);
+            let unknown = || Error::UnknownUpstream { node: up.clone(), upstream: down.clone() };
+            let idx = *named.ids.get(down.as_str()).ok_or_else(unknown)?;
+            let to = named.owners.get(idx as usize).copied().ok_or_else(unknown)?;
+            let from = named.find(down, up)?;
+            if to < named.top && (from != to || idx == to) {
+                edges.push((from, to));
             }
         }
     }
+    for (from, to) in edges {
+        if let Some(node) = nodes.get_mut(to as usize) {
+            node.upstream.push(from);
+        }
+    }
+    let nodes = nodes.get_mut(..named.top as usize).unwrap_or_default();
     for (idx, node) in (0..).zip(nodes.iter_mut()) {
         if node.upstream.is_empty() && idx != start && idx != end {
             node.upstream.push(start);
@@ -48,7 +74,28 @@ pub(super) fn connect(
         node.upstream.dedup();
     }
     turn_around(nodes);
-    let leaves: Vec<NodeIdx> = (0..)
+    join_leaves(nodes, end);
+    Ok(())
+}
+
+/// Derives `downstream` from `upstream`.
+fn turn_around(nodes: &mut [GraphNode]) {
+    let mut downstream: Vec<Vec<GraphIdx>> = vec![Vec::new(); nodes.len()];
+    for (idx, node) in (0..).zip(nodes.iter()) {
+        for up in &node.upstream {
+            if let Some(list) = downstream.get_mut(*up as usize) {
+                list.push(idx);
+            }
+        }
+    }
+    for (node, list) in nodes.iter_mut().zip(downstream) {
+        node.downstream = list;
+    }
+}
+
+/// Lets the end node wait for every node nothing else waits for.
+fn join_leaves(nodes: &mut [GraphNode], end: GraphIdx) {
+    let leaves: Vec<GraphIdx> = (0..)
         .zip(nodes.iter())
         .filter(|(idx, n)| n.downstream.is_empty() && *idx != end)
         .map(|(i, _)| i)
@@ -61,22 +108,6 @@ pub(super) fn connect(
         if let Some(node) = nodes.get_mut(leaf as usize) {
             node.downstream.push(end);
         }
-    }
-    Ok(())
-}
-
-/// Derives `downstream` from `upstream`.
-fn turn_around(nodes: &mut [GraphNode]) {
-    let mut downstream: Vec<Vec<NodeIdx>> = vec![Vec::new(); nodes.len()];
-    for (idx, node) in (0..).zip(nodes.iter()) {
-        for up in &node.upstream {
-            if let Some(list) = downstream.get_mut(*up as usize) {
-                list.push(idx);
-            }
-        }
-    }
-    for (node, list) in nodes.iter_mut().zip(downstream) {
-        node.downstream = list;
     }
 }
 

@@ -12,7 +12,7 @@ use proto::flyteidl::core::scalar::Value as Scalar;
 use rmpv::Value as Packed;
 
 use super::attribute::{list, none, primitive, scalar};
-use super::{check_outputs, keep_declared, needed_nodes, resolve};
+use super::{check_outputs, keep_declared, resolve};
 use crate::Graph;
 use crate::testing::{closure, node};
 
@@ -256,20 +256,6 @@ fn wrong_paths_are_explained() {
 fn deep_packed_values_are_refused() {
     let bomb = scalar(Scalar::Binary(core::Binary { value: vec![0x91; 100_000], tag: "msgpack".into() }));
     assert!(follow(bomb, &["0"]).unwrap_err().starts_with("msgpack bytes cannot be read"));
-}
-
-#[test]
-fn needed_nodes_are_named_once() {
-    let graph = graph();
-    let data = core::BindingDataCollection {
-        bindings: vec![promise("n1", "a", &[]), promise("start-node", "a", &[]), promise("gone", "a", &[])],
-    };
-    let bindings = [
-        core::Binding { var: "x".into(), binding: Some(of(Source::Collection(data))) },
-        core::Binding { var: "y".into(), binding: Some(promise("n1", "b", &[])) },
-        core::Binding { var: "z".into(), binding: None },
-    ];
-    assert_eq!(needed_nodes(&graph, &bindings), [0, 3]);
 }
 
 #[test]

@@ -1,249 +1,49 @@
-//! Runs a task node: one attempt after another, each cleaned up before the next is opened.
+//! Runs a task node: looked up in the catalog, or by attempts.
 
 use std::sync::Arc;
 
 use model::Timestamp;
-use proto::flyteidl::core;
-use proto::flyteidl::core::execution_error::ErrorKind;
-use proto::flyteidl::core::task_execution::Phase as TaskPhase;
 
-use crate::attempt::Verdict;
-use crate::deadline::{Deadline, Limit};
-use crate::duration::display;
-use crate::error;
 use crate::execution::Execution;
-use crate::node::end;
+use crate::node::{attempt, dynamic, end, queue};
 use crate::phase::NodePhase;
-use crate::state::NodeState;
-use crate::step::{AttemptChangeKind, NodeIdx, Report};
+use crate::step::NodeIdx;
 use crate::transition::NodeEvent;
 
-const NODE_FAILING: &str = "node failing";
-const RETRYING: &str = "retrying";
-
 /// Its inputs are written: it is queued, and its first attempt opened.
-pub(crate) fn resolved(run: &mut Execution, node: NodeIdx, uri: &str, now: Timestamp) {
-    if run.move_node(node, NodeEvent::Resolved) {
-        let state = run.change(node);
-        state.input_uri = uri.into();
-        state.queued_at = Some(now);
+pub(crate) fn resolved(run: &mut Execution, node: NodeIdx, uri: &Arc<str>, now: Timestamp) {
+    if !queue(run, node, uri, now) {
+        return;
+    }
+    if dynamic::is_recalled(run, node) {
+        dynamic::load(run, node);
+    } else {
         run.open_attempt(node, false, now);
-        watch_active(run, node);
     }
+    attempt::watch_active(run, node);
 }
 
-/// The plugin said something about an attempt. Only the current attempt of a node that still waits for it counts.
-pub(crate) fn reported(run: &mut Execution, node: NodeIdx, attempt: u32, report: Report, now: Timestamp) {
-    if !run.knows(node) {
-        return;
-    }
-    let state = run.node(node);
-    if !state.open || state.attempt != attempt || !state.phase.is_active() {
-        return;
-    }
-    match report {
-        Report::Waiting => {}
-        Report::Running => running(run, node, now),
-        Report::Succeeded { output_uri, deck_uri } => succeeded(run, node, &output_uri, &deck_uri, now),
-        Report::Failed { error, recoverable, cleanup } => {
-            failed(run, node, error, recoverable, !cleanup, now);
-        }
-    }
-}
-
-fn running(run: &mut Execution, node: NodeIdx, now: Timestamp) {
-    run.move_node(node, NodeEvent::Running);
-    if run.node(node).attempt_started_at.is_none() {
+/// The catalog has its outputs.
+pub(crate) fn found(run: &mut Execution, node: NodeIdx, uri: &Arc<str>, output_uri: &str, now: Timestamp) {
+    let event = match run.node(node).phase {
+        NodePhase::NotYetStarted => NodeEvent::Passed,
+        _ => NodeEvent::Succeeded,
+    };
+    if run.move_node(node, event) {
         let state = run.change(node);
-        state.attempt_started_at = Some(now);
-        state.started_at.get_or_insert(now);
-        watch_execution(run, node);
-    }
-}
-
-fn succeeded(run: &mut Execution, node: NodeIdx, output_uri: &str, deck_uri: &str, now: Timestamp) {
-    if run.move_node(node, NodeEvent::Succeeded) {
-        let state = run.change(node);
+        state.input_uri = Arc::clone(uri);
         state.output_uri = output_uri.into();
-        state.deck_uri = deck_uri.into();
-        state.ended = true;
-        state.say("");
+        state.queued_at.get_or_insert(now);
         end(run, node, now);
-        run.clean_attempt(node, &Arc::from(""));
-        run.decided(node, now);
+        run.tell_decided(node);
     }
 }
 
-/// The current attempt failed: another follows, or the node fails. `ended` tells whether finalizing is enough.
-fn failed(
-    run: &mut Execution,
-    node: NodeIdx,
-    error: core::ExecutionError,
-    recoverable: bool,
-    ended: bool,
-    now: Timestamp,
-) {
-    let is_system = error.kind() == ErrorKind::System;
-    let verdict = match recoverable {
-        true => run.rules(node).judge(run.node(node), &error),
-        false => Verdict::Fail(error.clone()),
-    };
-    let (event, reason) = match verdict {
-        Verdict::Retry => (NodeEvent::FailedRetryably, RETRYING),
-        Verdict::Fail(_) => (NodeEvent::Failed, NODE_FAILING),
-    };
-    if !run.move_node(node, event) {
-        return;
-    }
-    let state = run.change(node);
-    state.ended = ended;
-    state.system_failures += u32::from(is_system);
-    state.say(&error.message);
-    run.clean_attempt(node, &Arc::from(reason));
-    match verdict {
-        Verdict::Retry => run.change(node).attempt_started_at = None,
-        Verdict::Fail(error) => {
-            run.change(node).error = Some(Box::new(error));
-            end(run, node, now);
-            run.decided(node, now);
-        }
-    }
-}
-
-/// The current attempt ran too long: a failure of the user's that another attempt may mend.
-pub(crate) fn expire(run: &mut Execution, node: NodeIdx, now: Timestamp) {
-    let limit = display(run.rules(node).execution_timeout());
-    let message = format!("task execution timeout [{limit}] expired");
-    end_attempt(run, node, TaskPhase::Failed, &message, now);
-    failed(run, node, error::user("TimeoutExpired", message), true, false, now);
-}
-
-/// The node took too long over all its attempts: it fails for good.
-pub(crate) fn time_out(run: &mut Execution, node: NodeIdx, now: Timestamp) {
-    let was_active = run.node(node).phase.is_active();
-    if !run.move_node(node, NodeEvent::TimedOut) {
-        return;
-    }
-    let limit = display(run.rules(node).active_timeout());
-    let message = format!("task active timeout [{limit}] expired");
-    if was_active {
-        end_attempt(run, node, TaskPhase::Failed, &message, now);
-        run.clean_attempt(node, &Arc::from(message.as_str()));
-    }
-    let state = run.change(node);
-    state.say(&message);
-    state.error = Some(Box::new(error::user("Timeout", message)));
-    end(run, node, now);
-    run.decided(node, now);
-}
-
-/// The execution ends: so does the node's attempt, if it has one. A clean-up under way is left to finish.
-pub(crate) fn abort(run: &mut Execution, node: NodeIdx, reason: &Arc<str>, now: Timestamp) {
-    let was_active = run.node(node).phase.is_active();
-    if run.move_node(node, NodeEvent::Aborted) {
-        run.change(node).say(reason);
-        if was_active {
-            end_attempt(run, node, TaskPhase::Aborted, reason, now);
-            run.clean_attempt(node, reason);
-        }
-    }
-}
-
-/// An attempt is cleaned up: the row closes, and what waited for that goes on.
-pub(crate) fn cleaned(run: &mut Execution, node: NodeIdx, attempt: u32, now: Timestamp) {
-    if !run.knows(node) {
-        return;
-    }
-    let state = run.node(node);
-    if state.open && state.attempt == attempt && !state.phase.is_active() {
-        run.close_attempt(node, now);
-        advance(run, node, now);
-        run.settle(now);
-    }
-}
-
-/// Moves a node on whose attempt is closed.
-fn advance(run: &mut Execution, node: NodeIdx, now: Timestamp) {
-    if !run.move_node(node, NodeEvent::Cleaned) {
-        return;
-    }
-    match run.node(node).phase {
-        NodePhase::Running => {
-            let state = run.change(node);
-            state.attempt += 1;
-            state.say(RETRYING);
-            run.open_attempt(node, false, now);
-        }
-        NodePhase::Aborted => {
-            let reason = run.stop_reason().to_string();
-            let state = run.change(node);
-            state.error = Some(Box::new(error::failure(ErrorKind::Unknown, "NodeAborted", reason)));
-            state.ended_at = Some(now);
-        }
-        NodePhase::NotYetStarted
-        | NodePhase::Queued
-        | NodePhase::Failing
-        | NodePhase::Succeeded
-        | NodePhase::Failed
-        | NodePhase::Skipped
-        | NodePhase::RetryableFailure
-        | NodePhase::TimingOut
-        | NodePhase::TimedOut
-        | NodePhase::Aborting => {}
-    }
-}
-
-/// Goes on with a node whose row was restored.
-pub(crate) fn resume(run: &mut Execution, node: NodeIdx, now: Timestamp) {
-    let state = run.node(node);
-    match (state.phase.is_active(), state.open) {
-        (true, true) => {
-            run.recover_attempt(node);
-            watch_execution(run, node);
-        }
-        (true, false) => run.open_attempt(node, true, now),
-        (false, true) => {
-            let reason = resume_reason(run, node);
-            run.clean_attempt(node, &reason);
-        }
-        (false, false) => advance(run, node, now),
-    }
-    watch_active(run, node);
-}
-
-fn resume_reason(run: &Execution, node: NodeIdx) -> Arc<str> {
-    match run.node(node).phase {
-        NodePhase::Aborting | NodePhase::Aborted => run.stop_reason(),
-        NodePhase::RetryableFailure => Arc::from(RETRYING),
-        NodePhase::TimingOut | NodePhase::TimedOut | NodePhase::Failing | NodePhase::Failed => {
-            Arc::from(NODE_FAILING)
-        }
-        NodePhase::NotYetStarted
-        | NodePhase::Queued
-        | NodePhase::Running
-        | NodePhase::Succeeded
-        | NodePhase::Skipped => Arc::from(""),
-    }
-}
-
-fn end_attempt(run: &mut Execution, node: NodeIdx, phase: TaskPhase, reason: &str, now: Timestamp) {
-    run.note_attempt(node, AttemptChangeKind::Ended { phase: phase as i32, reason: reason.to_owned() }, now);
-}
-
-fn watch_active(run: &mut Execution, node: NodeIdx) {
-    let timeout = run.rules(node).active_timeout();
-    let from = run.node(node).queued_at;
-    watch(run, node, Limit::Active, from, timeout);
-}
-
-fn watch_execution(run: &mut Execution, node: NodeIdx) {
-    let timeout = run.rules(node).execution_timeout();
-    let NodeState { attempt, attempt_started_at: from, .. } = *run.node(node);
-    watch(run, node, Limit::Execution { attempt }, from, timeout);
-}
-
-fn watch(run: &mut Execution, node: NodeIdx, limit: Limit, from: Option<Timestamp>, timeout: i64) {
-    if let Some(from) = from.filter(|_| timeout > 0 && limit.applies_to(run.node(node))) {
-        run.deadlines.push(Deadline { at: from.plus(timeout), limit, node });
+/// Another execution makes its outputs: it is queued without an attempt until its inputs are resolved again.
+pub(crate) fn wait(run: &mut Execution, node: NodeIdx, uri: &Arc<str>, now: Timestamp) {
+    if queue(run, node, uri, now) {
+        run.change(node).say("waiting for another execution that makes the same outputs");
+        run.await_inputs(node);
+        attempt::watch_active(run, node);
     }
 }

@@ -1,8 +1,11 @@
 //! Holds one file per command of the command line.
 
+pub(crate) mod backfill;
 pub(crate) mod config;
 pub(crate) mod get;
 pub(crate) mod logs;
+pub(crate) mod notify;
 pub(crate) mod plugin;
+pub(crate) mod schedule;
 pub(crate) mod terminate;
 pub(crate) mod watch;

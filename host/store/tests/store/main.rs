@@ -13,6 +13,7 @@ mod node;
 mod paging;
 mod registry;
 mod sample;
+mod schedule;
 mod signal;
 mod token;
 mod world;

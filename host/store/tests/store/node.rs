@@ -170,3 +170,42 @@ async fn children_are_listed_under_their_parent() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn elements_come_page_by_page() {
+    on_each(|w| async move {
+        let (key, lease) = started(&w.store).await;
+        let element = |index: usize| store::NodeExecutionRow {
+            parent_id: "n0".to_owned(),
+            extra: Vec::new(),
+            attempt: 0,
+            ..sample::node(key, &format!("n0-0-n{index}"))
+        };
+        let mut nodes: Vec<_> = (0..2_500).map(element).collect();
+        nodes[7].extra = b"child".to_vec();
+        nodes.extend([sample::node(key, "n0"), sample::node(key, "n1")]);
+        let task = sample::attempt(key, "n0-0-n3", 0);
+        let batch = Batch { nodes, tasks: vec![task.clone()], ..Batch::default() };
+        w.store.commit(&lease, &batch).await.unwrap();
+        for closures in [false, true] {
+            let mut pages = w.store.array_elements(key, "n0", closures);
+            let (mut found, mut n_pages) = (Vec::new(), 0);
+            loop {
+                let mut page = pages.next().await.unwrap();
+                if page.is_empty() {
+                    break;
+                }
+                n_pages += 1;
+                found.append(&mut page);
+            }
+            assert_eq!((found.len(), n_pages), (2_500, if closures { 2 } else { 1 }));
+            let at = |id: &str| found.iter().find(|row| row.node_id == id).unwrap();
+            assert_eq!(at("n0-0-n7").extra, b"child");
+            let third = at("n0-0-n3");
+            assert_eq!((third.task_phase, third.closure.is_empty()), (Some(task.phase), !closures));
+            assert_eq!((at("n0-0-n4").task_phase, at("n0-0-n4").phase), (None, 3));
+        }
+        w.store.close().await;
+    })
+    .await;
+}

@@ -254,6 +254,8 @@ impl World {
             started_at: None,
             duration: None,
             live: true,
+            abort_forced: false,
+            settings: Vec::new(),
         };
         self.store.execution_insert(&row).await.unwrap();
         id

@@ -114,7 +114,7 @@ fn ended_execution_cannot_be_aborted() {
 fn abort_without_a_cause_still_gives_a_reason() {
     let mut d = Driver::started(&workflow(TWO));
     d.run_up_to(&["a"]);
-    d.apply(Observation::AbortRequested { cause: String::new(), principal: String::new() });
+    d.apply(Observation::AbortRequested { cause: String::new(), principal: String::new(), force: false });
     let node = d.idx("a");
     assert_eq!(d.plan(), [Step::Abort { node, attempt: 0, reason: "aborted on request".into() }]);
 }

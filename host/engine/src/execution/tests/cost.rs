@@ -2,7 +2,7 @@
 
 use std::mem::size_of;
 
-use crate::testing::{Driver, closure, enduring, node, template, workflow};
+use crate::testing::{Driver, plain, closure, enduring, node, template, workflow};
 use crate::{NodeState, Observation, Phase, Report, Settings, Step, cost};
 use proto::flyteidl::core;
 use proto::flyteidl::core::execution_error::ErrorKind;
@@ -24,7 +24,7 @@ fn operations(closure: &core::CompiledWorkflowClosure, max_parallelism: u32) -> 
     let mut steps = d.plan();
     while let Some(step) = steps.pop() {
         let observation = match step {
-            Step::ResolveInputs { node } => Observation::InputsResolved { node, result: Ok(String::new()) },
+            Step::ResolveInputs { node } => Observation::InputsResolved { node, result: plain("") },
             Step::StartAttempt { node, attempt, .. } => {
                 let report = Report::Succeeded { output_uri: String::new(), deck_uri: String::new() };
                 Observation::TaskReported { node, attempt, report }
@@ -32,6 +32,8 @@ fn operations(closure: &core::CompiledWorkflowClosure, max_parallelism: u32) -> 
             Step::Finalize { node, attempt } | Step::Abort { node, attempt, .. } => {
                 Observation::Cleaned { node, attempt }
             }
+            Step::GatherOutputs { node } => Observation::OutputsWritten { node, result: Ok(String::new()) },
+            Step::LoadExpansion { node, .. } => panic!("nothing is recalled for {node}"),
         };
         d.apply(observation);
         steps.extend(d.plan());
@@ -71,7 +73,7 @@ fn abort_of_many_costs_what_runs() {
     d.apply(Observation::Start);
     for step in d.plan() {
         if let Step::ResolveInputs { node } = step {
-            d.apply(Observation::InputsResolved { node, result: Ok(String::new()) });
+            d.apply(Observation::InputsResolved { node, result: plain("") });
         }
     }
     cost::take();

@@ -3,7 +3,7 @@
 use proto::flyteidl::core;
 use proto::flyteidl::core::execution_error::ErrorKind;
 
-use crate::testing::{Driver, boom, enduring, workflow};
+use crate::testing::{Driver, plain, boom, enduring, workflow};
 use crate::{Changes, NodePhase, Observation, Phase, Report, Settings, Step};
 
 const DIAMOND: &[(&str, &[&str])] = &[("a", &[]), ("b", &["a"]), ("c", &["a"]), ("d", &["b", "c"])];
@@ -39,7 +39,7 @@ fn diamond_runs_in_order() {
     d.plan();
     d.cleaned("d");
     let end = d.idx("end-node");
-    let changes = d.apply(Observation::InputsResolved { node: end, result: Ok("outputs.pb".into()) });
+    let changes = d.apply(Observation::InputsResolved { node: end, result: plain("outputs.pb") });
     assert!(changes.execution && changes.nodes == [end]);
     assert_eq!((d.run.phase(), d.run.outputs_uri()), (Phase::Succeeded, "outputs.pb"));
     assert!(!d.run.is_done(), "b and c are not cleaned up");
@@ -185,7 +185,7 @@ fn nonsense_changes_nothing() {
     let mut d = Driver::started(&workflow(&[("a", &[])]));
     let node = d.idx("a");
     let running = |node, attempt| Observation::TaskReported { node, attempt, report: Report::Running };
-    let input = |node| Observation::InputsResolved { node, result: Ok(String::new()) };
+    let input = |node| Observation::InputsResolved { node, result: plain("") };
     let early = [running(node, 0), Observation::Cleaned { node, attempt: 0 }, Observation::DeadlinePassed];
     let unknown = [running(99, 0), Observation::Cleaned { node: u32::MAX, attempt: 0 }, input(99), input(0)];
     for observation in early.into_iter().chain(unknown) {
@@ -202,7 +202,7 @@ fn nonsense_changes_nothing() {
 fn nothing_counts_before_start() {
     let mut d = Driver::new(&workflow(&[("a", &[])]), Settings::default());
     let running = Observation::TaskReported { node: 2, attempt: 0, report: Report::Running };
-    let input = Observation::InputsResolved { node: 2, result: Ok(String::new()) };
+    let input = Observation::InputsResolved { node: 2, result: plain("") };
     for observation in [running, input, Observation::Cleaned { node: 2, attempt: 0 }] {
         assert_eq!(d.apply(observation.clone()), Changes::default(), "{observation:?}");
     }

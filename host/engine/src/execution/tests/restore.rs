@@ -19,6 +19,7 @@ fn execution(phase: Phase) -> ExecutionSnapshot {
     ExecutionSnapshot {
         phase,
         abort_cause: None,
+        abort_forced: false,
         error: None,
         created_at: Timestamp(0),
         started_at: Some(Timestamp(1)),
@@ -182,7 +183,6 @@ fn places_are_counted_again() {
 fn mended_rows_still_converge() {
     // Rows no commit writes: closed attempts in open phases, a failure nobody acted on.
     for (node_phase, attempt_row) in [
-        (NodePhase::Queued, AttemptRow::Absent),
         (NodePhase::Running, AttemptRow::Closed),
         (NodePhase::RetryableFailure, AttemptRow::Closed),
     ] {

@@ -1,0 +1,36 @@
+//! Remembers the outputs of tasks: what was computed need not be computed again.
+//!
+//! What comes in: keys made of a task and its inputs, and outputs, from `worker`; the calls of the `datacatalog` and
+//! cache services, from `api`; questions of people, over HTTP. What goes out: outputs, with a reason field by field
+//! why they were found or not; reservations, so that one computes and the others wait; lineage.
+//!
+//! Invariants: a key is the one that Flyte makes, bit for bit, whichever way an entry is named; an entry that is there
+//! stays until something says that it may go; storing the same again after a crash changes nothing.
+//!
+//! # Design notes
+//! Small outputs are kept in their row, because a fan-out of cached tasks would spend its time on opening objects.
+//! Larger ones are copied to an object of this room, so that they outlive the execution that made them. An entry that
+//! is evicted or replaced loses its outputs at once and its row later, so that lineage stays true and a miss can be
+//! explained.
+
+mod catalog;
+mod config;
+mod datasets;
+mod entry;
+mod error;
+mod evict;
+mod explanation;
+mod fields;
+mod hash;
+mod key;
+pub mod metric;
+mod outputs_by_key;
+
+pub use catalog::{Catalog, Hit, Lookup, Put, Reservation};
+pub use config::Config;
+pub use datasets::Handle;
+pub use error::Error;
+pub use evict::{Entries, Entry, Evicted, Selection};
+pub use explanation::{Cause, EntryReport, Explanation, Field, FieldReport, Verdict};
+pub use hash::HashError;
+pub use key::{KeyError, KeyFields, Signature, TaskKey, literal_hash, task_key};
