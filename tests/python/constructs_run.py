@@ -145,13 +145,17 @@ def main(names):
     here = pathlib.Path(__file__).parent
     _, location = client.fast_package(here)
     world = World(client, version(), location)
+    failed = []
     for module in modules:
         for entity in module.ENTITIES:
-            world.register(entity)
+            try:
+                world.register(entity)
+            except Exception:  # noqa: BLE001
+                failed.append(entity.name)
+                print(f"--- {entity.name} can't be registered\n{traceback.format_exc()}", flush=True)
     only = os.environ.get("ONLY", "").split()
     found = [function for module in modules for name, function in vars(module).items() if name.startswith("case_")]
     cases = [function for function in found if not only or function.__name__ in only]
-    failed = []
     slowest = []
 
     def run(function):

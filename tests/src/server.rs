@@ -140,7 +140,7 @@ impl Server {
         for name in ["FLYTECTL_CONFIG", "FLYTE_PLATFORM_URL", "FLYTE_AWS_ENDPOINT"] {
             command.env_remove(name);
         }
-        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        command.env("PYTHONDONTWRITEBYTECODE", "1").env("FLYTE_SDK_RICH_TRACEBACKS", "0");
         if !self.standard_ports {
             command
                 .env("FLYTE_PLATFORM_URL", format!("localhost:{}", self.port))

@@ -1,6 +1,7 @@
 //! Holds what every call needs, once.
 
 use blob::Blob;
+use catalog::Catalog;
 use launch::Launcher;
 use model::{EntityId, EntityKind, ExecutionId, NodeExecutionId};
 use prost::Message;
@@ -16,6 +17,7 @@ pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) blob: Blob,
     pub(crate) launcher: Launcher,
+    pub(crate) catalog: Catalog,
     pub(crate) version: VersionInfo,
 }
 

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use blob::{DataReference, SignedUrl, UploadRoot, upload_key};
 use prost_types::Timestamp;
-use proto::flyteidl::core::LiteralMap;
 use proto::flyteidl::service::{
     ArtifactType, CreateDownloadLinkRequest, CreateDownloadLinkResponse, CreateDownloadLocationRequest,
     CreateDownloadLocationResponse, CreateUploadLocationRequest, CreateUploadLocationResponse,
@@ -19,8 +19,18 @@ use crate::{
     context::{Context, node_id},
     error::Result,
     flyte_url::{self, FlyteUrl, Part},
+    raw::{self, Encoded},
     read,
 };
+
+/// Field numbers.
+mod number {
+    /// Of `GetDataResponse`.
+    pub(super) const LITERAL_MAP: u32 = 1;
+    pub(super) const LITERAL: u32 = 3;
+    /// Of `core.LiteralMap`.
+    pub(super) const LITERALS: u32 = 1;
+}
 
 /// Bytes of a literal map that one reply may hold; clients take 20 MiB at most.
 const MAX_LITERAL_MAP: u64 = 16 << 20;
@@ -54,7 +64,7 @@ impl data_proxy_service_server::DataProxyService for DataProxy {
 
     async fn get_data(&self, request: Request<GetDataRequest>) -> Result<Response<GetDataResponse>, Status> {
         let url = flyte_url::parse(&request.into_inner().flyte_url)?;
-        Ok(Response::new(GetDataResponse { data: Some(self.data(&url).await?) }))
+        raw::reply(self.data(&url).await)
     }
 }
 
@@ -160,7 +170,7 @@ impl DataProxy {
         Ok(PreSignedUrLs { expires_at: Some(expiry(&signed)), signed_url: vec![signed.url] })
     }
 
-    async fn data(&self, url: &FlyteUrl) -> Result<Data> {
+    async fn data(&self, url: &FlyteUrl) -> Result<Encoded<GetDataResponse>> {
         let (execution, node) = self.0.node(&url.node).await?;
         let output_uri = match url.attempt {
             None => node.output_uri.clone(),
@@ -175,23 +185,26 @@ impl DataProxy {
         let uri = match url.part {
             Part::Inputs => &node.input_uri,
             Part::Outputs => &output_uri,
-            Part::Deck => return Ok(Data::PreSignedUrls(self.deck(&node, self.expires(None)?).await?)),
+            Part::Deck => {
+                let urls = self.deck(&node, self.expires(None)?).await?;
+                return Ok(Encoded::of(&GetDataResponse { data: Some(Data::PreSignedUrls(urls)) }));
+            }
         };
         let map = self.literal_map(uri, url).await?;
-        let Some(name) = &url.name else { return Ok(Data::LiteralMap(map)) };
-        match map.literals.get(name) {
-            Some(literal) => Ok(Data::Literal(literal.clone())),
+        let Some(name) = &url.name else { return Ok(Encoded::new().parts(number::LITERAL_MAP, &[&map])) };
+        match model::raw::entry(&map, number::LITERALS, name) {
+            Some(literal) => Ok(Encoded::new().parts(number::LITERAL, &[&literal])),
             None => Err(Error::invalid("flyte_url", format!("{} has no value named `{name}`", url.node))),
         }
     }
 
-    async fn literal_map(&self, uri: &str, url: &FlyteUrl) -> Result<LiteralMap> {
+    async fn literal_map(&self, uri: &str, url: &FlyteUrl) -> Result<Bytes> {
         let missing = || Error::not_found("data of", &url.node);
         if uri.is_empty() {
             return Err(missing());
         }
         match read::data::literal_map(&self.0.blob, uri, MAX_LITERAL_MAP).await {
-            Ok((map, _)) => Ok(map),
+            Ok(map) => Ok(map),
             Err(read::data::ReadError::Blob(error)) if error.is_not_found() => Err(missing()),
             Err(read::data::ReadError::Blob(error)) => Err(error.into()),
             Err(read::data::ReadError::Decode(source)) => {

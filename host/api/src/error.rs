@@ -148,6 +148,9 @@ pub enum Error {
     /// The launch was refused.
     #[error(transparent)]
     Launch(#[from] launch::Error),
+    /// The catalog refused.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] store::Error),

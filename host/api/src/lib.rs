@@ -10,8 +10,10 @@
 //! list requests.
 
 mod admin;
+mod cache_service;
 mod config;
 mod context;
+mod data_catalog;
 mod data_proxy;
 mod descriptors;
 mod diff;
@@ -29,10 +31,12 @@ mod schedule;
 mod seed;
 mod signal;
 mod status;
+mod v1;
 
 use std::sync::Arc;
 
 use blob::Blob;
+use catalog::Catalog;
 use launch::Launcher;
 use store::Store;
 
@@ -50,6 +54,8 @@ pub struct Deps {
     pub blob: Blob,
     /// The way to start executions; its configuration names the domains.
     pub launcher: Launcher,
+    /// Cached outputs, for engines outside.
+    pub catalog: Catalog,
     /// What `GetVersion` answers.
     pub version: VersionInfo,
 }
@@ -75,8 +81,8 @@ pub struct Api {
 impl Api {
     /// Puts the API together.
     pub fn new(config: Config, deps: Deps) -> Self {
-        let Deps { store, blob, launcher, version } = deps;
-        let context = context::Context { config, store, blob, launcher, version };
+        let Deps { store, blob, launcher, catalog, version } = deps;
+        let context = context::Context { config, store, blob, launcher, catalog, version };
         Self { context: Arc::new(context), health: http::health_reporter() }
     }
 
@@ -85,6 +91,11 @@ impl Api {
     pub fn routes(&self) -> axum::Router {
         let grpc = http::routes(&self.context, &self.health);
         rest::routes(grpc.clone(), &self.context.config).merge(grpc)
+    }
+
+    /// JSON routes under `/pinion/v1` for what Flyte's API has no calls for.
+    pub fn own_routes(&self) -> axum::Router {
+        v1::routes(&self.context)
     }
 
     /// Says how this host is, to those who ask `grpc.health.v1.Health`. It begins as serving.

@@ -64,8 +64,22 @@ fn code(error: &Error) -> Code {
         }
         Error::Decode { .. } | Error::CutOff(_) => Code::Internal,
         Error::Launch(error) => launch_code(error),
+        Error::Catalog(error) => catalog_code(error),
         Error::Store(error) => store_code(error),
         Error::Blob(error) => blob_code(error),
+    }
+}
+
+fn catalog_code(error: &catalog::Error) -> Code {
+    use catalog::Error as E;
+    match error {
+        E::Invalid(_) | E::Key(_) => Code::InvalidArgument,
+        E::NotFound { .. } => Code::NotFound,
+        E::Decode { .. } => Code::Internal,
+        E::Store(error) => store_code(error),
+        // The keys are the catalog's own, so that whatever goes wrong here is not the caller's fault.
+        E::Blob(error) if error.is_transient() => Code::Unavailable,
+        E::Blob(_) => Code::Internal,
     }
 }
 

@@ -5,15 +5,21 @@ mod api {
     pub(crate) mod world;
 
     mod arrays;
+    mod attributes;
+    mod data_catalog;
     mod data_proxy;
+    mod events;
     mod executions;
     mod flytekit;
     mod launch_plans;
     mod lists;
+    mod metrics;
     mod progress;
     mod projects;
+    mod recovery;
     mod registration;
     mod rest;
+    mod signals;
     mod wire;
     mod workflows;
 }

@@ -140,7 +140,9 @@ impl Catalog {
         let max_age = [limit_micros(self.config.max_age), max_age_micros].into_iter().flatten().min();
         let names: Vec<&str> = keys.iter().map(TaskKey::cache_key).collect();
         let rows = self.store.catalog_lookup(&names).await?;
-        let reads = keys.iter().map(|key| self.read_hit(key, rows.get(key.cache_key()), max_age, now));
+        // Gathered first: a closure kept while they are awaited would hide that the future may be sent.
+        let reads: Vec<_> =
+            keys.iter().map(|key| self.read_hit(key, rows.get(key.cache_key()), max_age, now)).collect();
         let mut reads = stream::iter(reads).buffered(CONCURRENCY);
         let mut found = Vec::with_capacity(keys.len());
         while let Some(lookup) = reads.next().await {
@@ -247,7 +249,8 @@ impl Catalog {
     /// # Errors
     /// The database or the object store; then none is stored.
     pub async fn put_many(&self, puts: &[Put<'_>], now: Timestamp) -> Result<Vec<core::CatalogMetadata>> {
-        let mut rows = stream::iter(puts.iter().map(|put| self.prepare(put, now))).buffered(CONCURRENCY);
+        let preparing: Vec<_> = puts.iter().map(|put| self.prepare(put, now)).collect();
+        let mut rows = stream::iter(preparing).buffered(CONCURRENCY);
         let mut prepared = Vec::with_capacity(puts.len());
         while let Some(row) = rows.next().await {
             prepared.push(row?);
@@ -263,8 +266,9 @@ impl Catalog {
         let stored = self.store.catalog_put(prepared, stale_before, now).await?;
         // What lost against an entry that was there, and what was replaced.
         let kept: HashSet<&str> = stored.artifacts.iter().map(|row| row.outputs_uri.as_str()).collect();
-        let dropped = written.iter().chain(&stored.dropped);
-        self.outputs.remove(dropped.filter(|row| !kept.contains(row.outputs_uri.as_str()))).await;
+        let mut dropped: Vec<&CatalogArtifactRow> = written.iter().chain(&stored.dropped).collect();
+        dropped.retain(|row| !kept.contains(row.outputs_uri.as_str()));
+        self.outputs.remove(&dropped).await;
         Ok(puts
             .iter()
             .zip(&stored.artifacts)

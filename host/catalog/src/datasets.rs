@@ -387,7 +387,9 @@ impl Catalog {
         self.outputs.place(&mut row, &outputs).await?;
         let (artifact_id, outputs_uri) = (row.artifact_id.clone(), row.outputs_uri.clone());
         let old = self.store.catalog_artifact_replace(row).await?;
-        self.outputs.remove([&old].into_iter().filter(|old| old.outputs_uri != outputs_uri)).await;
+        if old.outputs_uri != outputs_uri {
+            self.outputs.remove(&[&old]).await;
+        }
         Ok(artifact_id)
     }
 

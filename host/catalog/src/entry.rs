@@ -225,7 +225,7 @@ impl Outputs {
 
     /// Removes the objects of rows that nothing refers to. Objects that are not of this room stay, such as the
     /// outputs that an engine outside named; so do those that can't be removed, with a line in the log.
-    pub(crate) async fn remove<'a>(&self, rows: impl IntoIterator<Item = &'a CatalogArtifactRow>) {
+    pub(crate) async fn remove(&self, rows: &[&CatalogArtifactRow]) {
         for row in rows {
             let Ok(reference) = DataReference::parse(row.outputs_uri.as_str()) else { continue };
             let is_own =

@@ -199,7 +199,7 @@ impl Catalog {
         loop {
             let rows = self.store.catalog_evict(filter, BATCH, now).await?;
             metrics::counter!(metric::EVICTIONS).increment(rows.len() as u64);
-            self.outputs.remove(&rows).await;
+            self.outputs.remove(&rows.iter().collect::<Vec<_>>()).await;
             evicted.count += rows.len();
             let room = MAX_NAMED.saturating_sub(evicted.entries.len());
             evicted.entries.extend(self.entries(rows.get(..room.min(rows.len())).unwrap_or_default()).await?);
@@ -227,7 +227,7 @@ impl Catalog {
             }
         }
         let dropped = self.store.catalog_evict_untagged(now.plus(-UNTAGGED_MICROS), now).await?;
-        self.outputs.remove(&dropped).await;
+        self.outputs.remove(&dropped.iter().collect::<Vec<_>>()).await;
         let keep = limit_micros(self.config.keep_evicted).unwrap_or_default();
         while self.store.catalog_forget(now.plus(-keep), BATCH).await? >= BATCH as usize {}
         self.store.catalog_reservation_sweep(now).await?;

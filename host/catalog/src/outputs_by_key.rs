@@ -161,9 +161,9 @@ impl Catalog {
         };
         let stale_before = crate::config::limit_micros(self.config.max_age).map(|max| now.plus(-max));
         let stored = self.store.catalog_put(vec![put], stale_before, now).await?;
-        self.outputs.remove(&stored.dropped).await;
+        self.outputs.remove(&stored.dropped.iter().collect::<Vec<_>>()).await;
         if stored.artifacts.first().is_some_and(|row| row.artifact_id != artifact_id) {
-            self.outputs.remove([&written]).await;
+            self.outputs.remove(&[&written]).await;
             metrics::counter!(metric::PUTS, "outcome" => "kept").increment(1);
             return Err(store::Error::Exists { what: "cached output", id: key.to_owned() }.into());
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use axum::Router;
 use blob::Blob;
+use catalog::Catalog;
 use cluster::Cluster;
 use cluster::local::LocalCluster;
 use launch::Launcher;
@@ -52,6 +53,7 @@ pub(crate) fn run(options: &Options, is_dev: bool) -> Result<()> {
     let metrics = telemetry::metric::install()?;
     telemetry::metric::describe(&blob::metric::METRICS);
     telemetry::metric::describe(&worker::metric::METRICS);
+    telemetry::metric::describe(&catalog::metric::METRICS);
     telemetry::metric::describe(&notify::metric::METRICS);
     telemetry::metric::describe(&scheduler::metric::METRICS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -153,11 +155,18 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
         seam: Arc::new(notify::NoSeam),
     };
     let notify = Notify::new(settings.notify.clone(), notify_deps).context("notify")?;
+    let catalog = Catalog::with_config(settings.catalog.clone(), store.clone(), blob.clone());
     let version =
         api::VersionInfo { version: env!("CARGO_PKG_VERSION").to_owned(), ..api::VersionInfo::default() };
     let api = api::Api::new(
         settings.api.clone(),
-        api::Deps { store: store.clone(), blob: blob.clone(), launcher, version },
+        api::Deps {
+            store: store.clone(),
+            blob: blob.clone(),
+            launcher: launcher.clone(),
+            catalog: catalog.clone(),
+            version,
+        },
     );
     let worker = Worker::new(
         settings.worker.clone(),
@@ -165,6 +174,8 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
             host: host_id(&settings)?,
             store: store.clone(),
             blob: blob.clone(),
+            launcher,
+            catalog: catalog.clone(),
             plugins: Arc::new(Loaded::new(Arc::clone(&host), &pools)),
             pools,
             clusters,
@@ -183,6 +194,7 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
     let drain = CancellationToken::new();
     let router = Router::new()
         .merge(api.routes())
+        .merge(api.own_routes())
         .merge(blob.signed_routes())
         .merge(health.routes())
         .merge(metrics.routes())
@@ -209,6 +221,11 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
     tasks.spawn(async move { scheduler.run(stop).await.context("the scheduler stopped") });
     let stop = drain.clone();
     tasks.spawn(async move { notify.run(stop).await.context("events and notifications stopped") });
+    let stop = drain.clone();
+    tasks.spawn(async move {
+        stop.run_until_cancelled(catalog.run()).await;
+        Ok(())
+    });
     let (looked_at, stop) = (Arc::clone(&host), drain.clone());
     let sweeper = blob.clone();
     tasks.spawn(async move {

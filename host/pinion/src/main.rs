@@ -57,13 +57,9 @@ enum Command {
     /// Print what a task wrote.
     Logs(command::logs::Args),
     /// Ask for the abort of an execution.
-    Terminate {
-        /// Execution name.
-        execution: String,
-        /// Why; shown to everybody who looks at it.
-        #[arg(long, default_value = "terminated by pinion terminate")]
-        cause: String,
-    },
+    Terminate(command::terminate::Args),
+    /// Run an execution again without what succeeded in it; the plan is shown first.
+    Recover(command::recover::Args),
     /// When launch plans fire by the clock; pause and resume them.
     #[command(subcommand)]
     Schedule(command::schedule::Command),
@@ -118,9 +114,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             return Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Logs(args) => client_run(command::logs::run(&target, &args))?,
-        Command::Terminate { execution, cause } => {
-            client_run(command::terminate::run(&target, &execution, &cause))?;
-        }
+        Command::Terminate(args) => client_run(command::terminate::run(&target, &args))?,
+        Command::Recover(args) => client_run(command::recover::run(&target, &args))?,
         Command::Schedule(command) => client_run(command::schedule::run(&target, &command))?,
         Command::Backfill(command) => client_run(command::backfill::run(&target, &command))?,
         Command::Notify(command) => client_run(command::notify::run(&target, &command))?,

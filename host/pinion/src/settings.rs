@@ -69,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) scheduler: scheduler::Config,
     /// Events and notifications.
     pub(crate) notify: notify::Config,
+    /// Cached outputs.
+    pub(crate) catalog: catalog::Config,
     /// The Flyte API.
     pub(crate) api: api::Config,
 }
@@ -110,6 +112,7 @@ impl Default for Settings {
             worker: worker::Config { console_url: String::new(), ..worker::Config::default() },
             scheduler: scheduler::Config::default(),
             notify: notify::Config::default(),
+            catalog: catalog::Config::default(),
             api: api::Config::default(),
         }
     }
@@ -252,6 +255,7 @@ fn validate(settings: &Settings) -> Result<()> {
     settings.launch.validate().map_err(anyhow::Error::msg).context("launch")?;
     settings.scheduler.validate().map_err(anyhow::Error::msg).context("scheduler")?;
     settings.notify.validate().context("notify")?;
+    settings.catalog.validate().map_err(anyhow::Error::msg).context("catalog")?;
     settings.api.validate().map_err(anyhow::Error::msg).context("api")?;
     Ok(())
 }

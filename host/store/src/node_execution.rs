@@ -211,8 +211,8 @@ impl NodeOutcomePages {
     /// The database; the same page may be asked for again.
     pub async fn next(&mut self) -> Result<Vec<NodeOutcomeRow>> {
         let mut sql = Sql::new(
-            "select n.node_id, n.phase, n.attempt, n.flags, n.input_uri, n.output_uri, n.deck_uri, n.extra
-             from node_execution n where n.execution_id = ",
+            "select n.node_id, n.spec_node_id, n.parent_id, n.phase, n.attempt, n.flags, n.error_code,
+             n.input_uri, n.output_uri, n.deck_uri, n.extra from node_execution n where n.execution_id = ",
         );
         sql.push_arg(self.key);
         if let Some(last) = &self.last {
@@ -232,9 +232,12 @@ fn read_outcome(record: &Record) -> Result<NodeOutcomeRow> {
     let mut c = record.cursor();
     Ok(NodeOutcomeRow {
         node_id: c.text()?,
+        spec_node_id: c.text()?,
+        parent_id: c.text()?,
         phase: c.i32()?,
         attempt: c.i32()?,
         flags: c.i32()?,
+        error_code: c.text()?,
         input_uri: c.text()?,
         output_uri: c.text()?,
         deck_uri: c.text()?,

@@ -206,8 +206,15 @@ fn read(record: &Record) -> Result<(OutboxCursor, OutboxRow)> {
     Ok((cursor, row))
 }
 
-/// Rows whose order is settled.
-const SETTLED: &str = "tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint";
+/// Rows whose order is settled: no transaction of the server below their own is under way.
+const SETTLED: &str = " and tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint";
+
+/// The same when transactions of other databases, which may be long, do not count. Costs a look at all sessions.
+const SETTLED_HERE: &str = " and tx < (select min(x) from (
+    select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as x
+    union all select running::text::bigint from pg_snapshot_xip(pg_current_snapshot()) running
+    where not exists (select 1 from pg_stat_activity a
+        where a.datname <> current_database() and a.backend_xid = running::xid)) bounds)";
 
 /// Rows behind a cursor, in their order.
 fn push_behind(sql: &mut Sql, dialect: Dialect, after: OutboxCursor) {
@@ -217,6 +224,13 @@ fn push_behind(sql: &mut Sql, dialect: Dialect, after: OutboxCursor) {
             sql.push("(tx, seq) > (").push_arg(after.tx).push(", ").push_arg(after.seq).push(")")
         }
     };
+}
+
+fn order(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => " order by seq",
+        Dialect::Postgres => " order by tx, seq",
+    }
 }
 
 /// The columns that [`read`] reads.
@@ -248,25 +262,27 @@ impl Store {
     /// The database.
     pub async fn outbox_read(&self, after: OutboxCursor, limit: u32) -> Result<OutboxPage> {
         let dialect = self.dialect();
-        let mut sql = select(dialect);
-        push_behind(&mut sql, dialect, after);
-        if dialect == Dialect::Postgres {
-            sql.push(" and ").push(SETTLED);
-        }
-        sql.push(if dialect == Dialect::Sqlite {
-            " order by seq limit "
-        } else {
-            " order by tx, seq limit "
-        });
-        sql.push_arg(limit);
-        let rows: Vec<_> = self.fetch(sql).await?.iter().map(read).collect::<Result<_>>()?;
-        let held_back = dialect == Dialect::Postgres && rows.len() < limit as usize && {
-            let last = rows.last().map_or(after, |(cursor, _)| *cursor);
-            let mut sql = Sql::new("select 1 from outbox where ");
-            push_behind(&mut sql, dialect, last);
-            sql.push(" limit 1");
-            self.fetch_optional(sql).await?.is_some()
+        let read = |settled: &'static str| {
+            let mut sql = select(dialect);
+            push_behind(&mut sql, dialect, after);
+            sql.push(settled).push(order(dialect)).push(" limit ").push_arg(limit);
+            self.fetch(sql)
         };
+        if dialect == Dialect::Sqlite {
+            let rows = read("").await?.iter().map(self::read).collect::<Result<_>>()?;
+            return Ok(OutboxPage { rows, held_back: false });
+        }
+        let is_short = |rows: &[(OutboxCursor, OutboxRow)]| rows.len() < limit as usize;
+        let mut rows: Vec<_> = Vec::new();
+        let mut held_back = true;
+        for settled in [SETTLED, SETTLED_HERE] {
+            rows = read(settled).await?.iter().map(self::read).collect::<Result<_>>()?;
+            let last = rows.last().map_or(after, |(cursor, _)| *cursor);
+            held_back = is_short(&rows) && self.outbox_behind(last, 1).await? > 0;
+            if !held_back {
+                break;
+            }
+        }
         Ok(OutboxPage { rows, held_back })
     }
 
@@ -281,11 +297,8 @@ impl Store {
             Dialect::Postgres => "select tx, seq from outbox where ",
         });
         push_behind(&mut sql, dialect, after);
-        if dialect == Dialect::Postgres {
-            sql.push(" and ").push(SETTLED);
-        }
-        sql.push(if dialect == Dialect::Sqlite { " order by seq" } else { " order by tx, seq" });
-        sql.push(" limit 1 offset ").push_arg(n.saturating_sub(1));
+        sql.push(if dialect == Dialect::Sqlite { "" } else { SETTLED_HERE });
+        sql.push(order(dialect)).push(" limit 1 offset ").push_arg(n.saturating_sub(1));
         let Some(record) = self.fetch_optional(sql).await? else { return Ok(None) };
         let mut c = record.cursor();
         Ok(Some(OutboxCursor { tx: c.i64()?, seq: c.i64()? }))

@@ -305,12 +305,18 @@ pub struct SignalRow {
 pub struct NodeOutcomeRow {
     /// See [`NodeExecutionRow::node_id`].
     pub node_id: String,
+    /// See [`NodeExecutionRow::spec_node_id`].
+    pub spec_node_id: String,
+    /// See [`NodeExecutionRow::parent_id`].
+    pub parent_id: String,
     /// See [`NodeExecutionRow::phase`].
     pub phase: i32,
     /// See [`NodeExecutionRow::attempt`].
     pub attempt: i32,
     /// See [`NodeExecutionRow::flags`].
     pub flags: i32,
+    /// Code of [`NodeExecutionRow::error`].
+    pub error_code: String,
     /// See [`NodeExecutionRow::input_uri`].
     pub input_uri: String,
     /// See [`NodeExecutionRow::output_uri`].

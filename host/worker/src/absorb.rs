@@ -13,17 +13,28 @@ use crate::call::{Answer, Verdict};
 use crate::cleanup::Cleaned;
 use crate::clock::after;
 use crate::dirty::Haste;
-use crate::driver::{Done, Driver};
+use crate::driver::{Alarm, Done, Driver};
 use crate::mailbox::AttemptKey;
 
 impl Driver {
     /// Takes in finished work.
-    pub(crate) fn absorb(&mut self, done: Done, now: Timestamp) {
+    pub(crate) async fn absorb(&mut self, done: Done, now: Timestamp) {
         match done {
             Done::Fetched { node, fetched } => self.arrived.push((node, fetched)),
             Done::Answered { key, answer } => self.answered(key, *answer, now),
             Done::Acted { key, acted } => self.acted(key, *acted, now),
             Done::Cleaned { key, cleaned } => self.cleaned(key, *cleaned, now),
+            Done::Started { key, started } => self.child_started(key, started, now),
+            Done::Ended { keys, ended } => self.children_ended(keys, ended, now),
+            Done::ChildAborted { key } => self.child_aborted(key, now),
+            Done::Signals(looked) => self.signals_looked(looked, now),
+            Done::Lists { array, lists } => self.lists_read(array, lists, now).await,
+            Done::Gathered { node, result, populated } => self.gathered(node, result, populated, now),
+            Done::Loaded { node, made } => self.expansion_loaded(node, made, now),
+            Done::LookedUp(found) => self.looked_up(found, now),
+            Done::Held { node, key } => self.held(node, key, now),
+            Done::Released => self.released(),
+            Done::Nothing => {}
         }
     }
 
@@ -60,9 +71,18 @@ impl Driver {
         if let Some(after_ms) = answer.wake_after_ms {
             let wake_at = now.plus(i64::try_from(after_ms).unwrap_or(i64::MAX).saturating_mul(1000));
             attempt.record.row.wake_at = Some(wake_at);
-            self.alarms.push(Reverse((wake_at, key)));
+            self.alarms.push(Reverse((wake_at, Alarm::Attempt(key))));
         }
-        let ends = matches!(answer.verdict, Verdict::Succeeded { .. } | Verdict::Failed { .. });
+        let ends = !matches!(answer.verdict, Verdict::Parked(_) | Verdict::Waiting | Verdict::Running);
+        if let Verdict::Expanded { made, .. } = &answer.verdict {
+            self.programs.add(key.node, &made.program);
+        }
+        if let Some(populated) = answer.populated {
+            if let Some(obstacle) = &populated.obstacle {
+                attempt.record.explain(&format!("the outputs are not cached: {obstacle}"), now);
+            }
+            self.cache.note_populated(key.node, populated);
+        }
         let report = settle(attempt, answer.verdict, answer.called, now);
         if attempt.stage == Stage::Driving {
             attempt.bury();
@@ -96,7 +116,7 @@ impl Driver {
             attempt.intent_tries = attempt.intent_tries.saturating_add(1);
             attempt.intent_not_before = after(now, pause);
             attempt.intent.splice(0..0, acted.remaining);
-            self.alarms.push(Reverse((attempt.intent_not_before, key)));
+            self.alarms.push(Reverse((attempt.intent_not_before, Alarm::Attempt(key))));
             let obstacle = acted.obstacle.unwrap_or_default();
             tracing::warn!(execution = %self.info.id, node = %attempt.record.row.node_id, error = %obstacle,
                 "actions of a task cannot be performed, trying again");
@@ -113,7 +133,7 @@ impl Driver {
             attempt.want(WakeReason::Woken);
         }
         if let Some(message) = waiting {
-            self.alarms.push(Reverse((ask_again_at, key)));
+            self.alarms.push(Reverse((ask_again_at, Alarm::Attempt(key))));
             if attempt.stage == Stage::Driving && attempt.record.wait(&message, now) {
                 self.dirty.attempt(key, Haste::Lazy, now);
             }
@@ -154,6 +174,11 @@ fn settle(attempt: &mut Attempt, verdict: Verdict, called: Timestamp, now: Times
             attempt.stage = Stage::Ended;
             attempt.record.succeed(&output_uri, called, now);
             Report::Succeeded { output_uri, deck_uri }
+        }
+        Verdict::Expanded { made, deck_uri } => {
+            attempt.stage = Stage::Ended;
+            attempt.record.succeed("", called, now);
+            Report::Expanded { expansion: made.expansion(), deck_uri }
         }
         Verdict::Failed { error, recoverable, cleanup } => {
             attempt.stage = Stage::Ended;

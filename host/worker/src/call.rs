@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::Timestamp;
-use proto::flyteidl::core::{ExecutionError, execution_error::ErrorKind};
+use proto::flyteidl::core::{ExecutionError, Identifier, execution_error::ErrorKind};
 use proto::pinion::plugin::v1::{
     Action, HandleRequest, HandleResponse, Kind, Outputs, Phase, PhaseInfo, PluginState, Status,
 };
 
+use crate::cache::{Populate, Populated};
+use crate::expansion::{self, Made, Source};
 use crate::outcome::{self, Expected, Outcome, execution_error};
 use crate::plugin::{Fault, Plugin};
-use crate::program::Program;
+use crate::program::TaskRef;
 use crate::response::{self, Standing};
 use crate::shared::Shared;
 use crate::{backoff, clock, inputs};
@@ -27,14 +29,17 @@ pub(crate) struct Call {
     pub(crate) plugin: Arc<dyn Plugin>,
     pub(crate) request: HandleRequest,
     pub(crate) standing: Standing,
-    pub(crate) program: Arc<Program>,
-    pub(crate) node: engine::NodeIdx,
+    pub(crate) task: TaskRef,
     /// Where the inputs are; empty when the node has none.
     pub(crate) input_uri: String,
     /// Inputs that are still to be written.
     pub(crate) unwritten: Option<Bytes>,
     /// For an attempt of an earlier life: what its inputs are made of, should they not be written.
-    pub(crate) sources: Option<inputs::Wanted>,
+    pub(crate) origin: Option<inputs::Origin>,
+    /// For a task whose outputs are cached: how to put them.
+    pub(crate) populate: Option<Populate>,
+    /// Name of the workflow it may make.
+    pub(crate) workflow_id: Identifier,
     /// The state is of another version of the plugin.
     pub(crate) migrate: bool,
 }
@@ -51,10 +56,12 @@ pub(crate) struct Answer {
     pub(crate) actions: Vec<Action>,
     pub(crate) wake_after_ms: Option<u64>,
     pub(crate) verdict: Verdict,
+    /// What became of outputs that are to be cached.
+    pub(crate) populated: Option<Populated>,
 }
 
 /// Where the attempt stands after a call.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Verdict {
     /// There is no plugin to ask; the text says why.
     Parked(String),
@@ -62,6 +69,11 @@ pub(crate) enum Verdict {
     Running,
     Succeeded {
         output_uri: String,
+        deck_uri: String,
+    },
+    /// It made a workflow.
+    Expanded {
+        made: Made,
         deck_uri: String,
     },
     Failed {
@@ -73,7 +85,15 @@ pub(crate) enum Verdict {
 
 impl Answer {
     fn new(called: Timestamp, verdict: Verdict) -> Self {
-        Self { called, state: None, reports: Vec::new(), actions: Vec::new(), wake_after_ms: None, verdict }
+        Self {
+            called,
+            state: None,
+            reports: Vec::new(),
+            actions: Vec::new(),
+            wake_after_ms: None,
+            verdict,
+            populated: None,
+        }
     }
 
     /// The host itself failed.
@@ -105,7 +125,7 @@ pub(crate) async fn perform(shared: &Shared, mut call: Call) -> Answer {
         })
     });
     match handled {
-        Ok(response) => judge(shared, &call, &prefix, response, &mut answer).await,
+        Ok(response) => judge(shared, &mut call, &prefix, response, &mut answer).await,
         Err(fault) => answer.verdict = of_fault(fault),
     }
     answer
@@ -129,8 +149,8 @@ async fn prepare(shared: &Shared, call: &mut Call, answer: &mut Answer) -> Resul
             .await
             .map_err(|e| unreadable(&e))?;
     }
-    if let Some(sources) = call.sources.take() {
-        let restored = inputs::restore(shared, &call.program, call.node, &call.input_uri, sources).await;
+    if let Some(origin) = call.origin.take() {
+        let restored = inputs::restore(shared, &call.input_uri, &origin).await;
         restored.map_err(|error| Verdict::Failed { error: *error, recoverable: true, cleanup: true })?;
     }
     if call.plugin.inputs_inline() {
@@ -163,7 +183,13 @@ where
     }
 }
 
-async fn judge(shared: &Shared, call: &Call, prefix: &str, response: HandleResponse, answer: &mut Answer) {
+async fn judge(
+    shared: &Shared,
+    call: &mut Call,
+    prefix: &str,
+    response: HandleResponse,
+    answer: &mut Answer,
+) {
     let max_version = shared.config.plugin_calls.max_phase_version;
     let phase = match response::check(&response, call.standing, max_version) {
         Ok(phase) => phase.clone(),
@@ -177,7 +203,11 @@ async fn judge(shared: &Shared, call: &Call, prefix: &str, response: HandleRespo
     answer.actions = response.actions;
     answer.wake_after_ms = response.wake.map(|wake| wake.after_ms);
     answer.verdict = match phase.phase() {
-        Phase::Succeeded => settled(shared, call, prefix, response.outputs).await,
+        Phase::Succeeded => {
+            let verdict = settled(shared, call, prefix, response.outputs).await;
+            answer.populated = populate(shared, call, &verdict).await;
+            verdict
+        }
         Phase::RetryableFailure | Phase::PermanentFailure => Verdict::Failed {
             error: failure_of(&phase),
             recoverable: phase.phase() == Phase::RetryableFailure,
@@ -197,18 +227,44 @@ async fn judge(shared: &Shared, call: &Call, prefix: &str, response: HandleRespo
 }
 
 async fn settled(shared: &Shared, call: &Call, prefix: &str, outputs: Option<Outputs>) -> Verdict {
-    let Some(task) = call.program.task(call.node) else {
-        return system_failure("BadSpecificationError", "the node runs no task".to_owned(), false);
-    };
-    let expected = Expected { prefix, declared: task.outputs.as_ref(), generates_deck: task.generates_deck };
+    let declared = call.task.declared();
+    let expected =
+        Expected { prefix, declared: declared.as_deref(), generates_deck: call.task.task().generates_deck };
     match retried(shared, || outcome::settle(&shared.files, expected, outputs.clone())).await {
         Ok(Outcome::Succeeded { output_uri, deck_uri }) => Verdict::Succeeded { output_uri, deck_uri },
+        Ok(Outcome::Expanded { spec_uri, deck_uri }) => expand(shared, call, spec_uri, deck_uri).await,
         Ok(Outcome::Failed { error, recoverable }) => Verdict::Failed { error, recoverable, cleanup: false },
         Err(error) => {
             let message =
                 format!("the outputs cannot be read or written: {}", crate::clusters::with_causes(&error));
             system_failure("OutputsUnavailable", message, true)
         }
+    }
+}
+
+/// Makes the workflow that the task wrote.
+async fn expand(shared: &Shared, call: &Call, spec_uri: String, deck_uri: String) -> Verdict {
+    let parent = call.task.task().template.clone();
+    let source = Source { spec_uri, id: call.workflow_id.clone(), parent };
+    match expansion::make(shared, &source).await {
+        Ok(made) => Verdict::Expanded { made, deck_uri },
+        Err(expansion::Failure::Bad(error)) => {
+            Verdict::Failed { error: *error, recoverable: false, cleanup: false }
+        }
+        Err(expansion::Failure::Unknown(text)) => {
+            let message = format!("the workflow that the task made cannot be compiled now: {text}");
+            system_failure("DynamicWorkflowBuildFailed", message, true)
+        }
+    }
+}
+
+/// Puts the outputs of a task that may be cached.
+async fn populate(shared: &Shared, call: &mut Call, verdict: &Verdict) -> Option<Populated> {
+    let Verdict::Succeeded { output_uri, .. } = verdict else { return None };
+    let populate = call.populate.take()?;
+    match retried(shared, || shared.files.map(output_uri)).await {
+        Ok(outputs) => Some(populate.put(shared, outputs).await),
+        Err(error) => Some(Populated::failed(crate::clusters::with_causes(&error))),
     }
 }
 

@@ -121,6 +121,9 @@ pub struct Cache {
     pub values: Size,
     /// Compiled workflows.
     pub closures: Size,
+    /// How often a task says that it still computes what equal tasks wait for (`cache_serialize`). One that is silent
+    /// for several times that has lost its turn.
+    pub reservation_heartbeat: Duration,
 }
 
 /// Defaults and limits of tasks.
@@ -206,7 +209,11 @@ impl Default for PluginCalls {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { values: Size::from_mib(64), closures: Size::from_mib(64) }
+        Self {
+            values: Size::from_mib(64),
+            closures: Size::from_mib(64),
+            reservation_heartbeat: Duration::from_secs(10),
+        }
     }
 }
 
@@ -250,6 +257,7 @@ impl Config {
         let above_zero = [
             ("lease-ttl", self.lease_ttl),
             ("safety-sweep", self.safety_sweep),
+            ("cache.reservation-heartbeat", self.cache.reservation_heartbeat),
             ("plugin-calls.backstop", self.plugin_calls.backstop),
             ("plugin-calls.backoff-base", self.plugin_calls.backoff_base),
             ("plugin-calls.token-retry", self.plugin_calls.token_retry),

@@ -2,38 +2,37 @@
 
 use std::collections::BTreeMap;
 
-use engine::{NodeIdx, NodeState};
-use model::{AttemptId, NodeExecutionId, layout, name};
+use engine::{Execution, NodeIdx};
+use model::{AttemptId, layout, name};
+use prost::Message;
 use proto::flyteidl::core::TaskExecutionIdentifier;
-use proto::pinion::plugin::v1::TaskExecutionContext;
+use proto::pinion::plugin::v1::{ArrayElement, TaskExecutionContext};
 
 use crate::info::Info;
-use crate::program::{Program, Task};
+use crate::mailbox::AttemptKey;
+use crate::place::Place;
+use crate::program::{Programs, Task};
 
 const SHARDS: u32 = 32;
 
-/// Names an attempt of a node.
-pub(crate) fn attempt_id(info: &Info, program: &Program, node: NodeIdx, attempt: u32) -> AttemptId {
-    let node = NodeExecutionId { execution: info.id.clone(), node: program.node_id(node) };
-    AttemptId { node, attempt }
-}
+/// Names the variable that holds an element's index.
+const INDEX_VARIABLE_NAME: &str = "BATCH_JOB_ARRAY_INDEX_VAR_NAME";
+/// Holds an element's index.
+const INDEX_VARIABLE: &str = "FLYTE_K8S_ARRAY_INDEX";
 
-/// The output directory of an attempt.
-pub(crate) fn output_prefix(info: &Info, id: &AttemptId) -> String {
-    info.metadata_uri(&layout::output_dir(id))
-}
-
-/// All that does not change about an attempt.
+/// All that does not change about an attempt of a task.
 pub(crate) fn build(
     info: &Info,
-    program: &Program,
-    state: &NodeState,
-    node: NodeIdx,
-    attempt: u32,
+    engine: &Execution,
+    programs: &Programs,
+    key: AttemptKey,
 ) -> Option<TaskExecutionContext> {
-    let task = program.task(node)?;
-    let id = attempt_id(info, program, node, attempt);
-    let node_prefix = info.metadata_uri(&layout::node_dir(&id.node));
+    let AttemptKey { node, attempt } = key;
+    let (state, task) = (engine.node(node), programs.task(engine, node)?);
+    let place = Place::of(info, engine, node);
+    let id = place.attempt(attempt);
+    let node_prefix = place.prefix(info);
+    let element = element(engine, node);
     let raw_output_prefix = info.raw_root.join(&layout::raw_output_dir(&id)).as_str().to_owned();
     let interruptible = state.interruptible_now;
     let console_url = console_url(info, &id);
@@ -47,42 +46,52 @@ pub(crate) fn build(
         generated_name: id.generated_name(),
         namespace: info.namespace.clone(),
         cluster: info.cluster.clone(),
-        input_uri: info.metadata_uri(&layout::node_inputs(&id.node)),
+        input_uri: state.input_uri.to_string(),
         task_template_uri: format!("{node_prefix}/task.pb"),
         input_prefix: node_prefix,
-        output_prefix: output_prefix(info, &id),
+        output_prefix: place.output_prefix(info, attempt),
         checkpoint_prefix: format!("{raw_output_prefix}/{}", layout::CHECKPOINT_DIR),
-        prev_checkpoint_prefix: previous_checkpoint(info, &id),
+        prev_checkpoint_prefix: previous_checkpoint(info, engine, node, &id),
         raw_output_prefix,
         labels: labels(info, task, &id, interruptible),
         annotations: info.annotations.clone(),
-        env: env(info, task, &id, &console_url),
+        env: env(info, task, &id, &console_url, element.as_ref()),
         interruptible,
         attempt,
-        max_attempts: max_attempts(info, program, node),
+        max_attempts: engine.rules(node).max_attempts(),
         service_account: info.service_account.clone(),
         security_context: info.security_context.clone(),
         platform_default_resources: info.default_resources.clone(),
         platform_limit_resources: info.limit_resources.clone(),
-        overrides: program.overrides(node),
+        overrides: overrides(engine, node),
         console_url,
         workflow_id: Some(info.workflow.to_proto()),
         launch_plan_id: info.launch_plan.as_ref().map(model::EntityId::to_proto),
         traceparent: String::new(),
         unique_node_id: id.node.node.to_string(),
-        array_element: None,
+        array_element: element,
         interruptible_failure_threshold: info.settings.interruptible_failure_threshold.unsigned_abs(),
         system_failures: state.system_failures,
     })
 }
 
-fn max_attempts(info: &Info, program: &Program, node: NodeIdx) -> u32 {
-    let node = program.graph.node(node);
-    node.and_then(|node| node.metadata.max_attempts).unwrap_or(info.settings.default_max_attempts)
+/// Which element of an array a node is.
+fn element(engine: &Execution, node: NodeIdx) -> Option<ArrayElement> {
+    let index = engine.element(node)?;
+    let elements = engine.elements(engine.parent(node)?)?;
+    Some(ArrayElement { index, size: elements.end - elements.start })
 }
 
-fn previous_checkpoint(info: &Info, id: &AttemptId) -> String {
-    let Some(attempt) = id.attempt.checked_sub(1) else { return String::new() };
+/// `core.TaskNodeOverrides` of a node; empty without.
+fn overrides(engine: &Execution, node: NodeIdx) -> Vec<u8> {
+    engine.graph_node(node).overrides.as_ref().map(Message::encode_to_vec).unwrap_or_default()
+}
+
+/// What the attempt before left, or the last one in the execution that is recovered.
+fn previous_checkpoint(info: &Info, engine: &Execution, node: NodeIdx, id: &AttemptId) -> String {
+    let Some(attempt) = id.attempt.checked_sub(1) else {
+        return engine.recalled(node).map(|old| old.checkpoint_uri.to_string()).unwrap_or_default();
+    };
     let previous = AttemptId { attempt, ..id.clone() };
     let prefix = info.raw_root.join(&layout::raw_output_dir(&previous));
     format!("{}/{}", prefix.as_str(), layout::CHECKPOINT_DIR)
@@ -128,8 +137,18 @@ fn label_value(text: &str) -> String {
 }
 
 /// What flytekit reads from its environment (client-api.md 1c); the platform's names win over the user's.
-fn env(info: &Info, task: &Task, id: &AttemptId, console_url: &str) -> BTreeMap<String, String> {
+fn env(
+    info: &Info,
+    task: &Task,
+    id: &AttemptId,
+    console_url: &str,
+    element: Option<&ArrayElement>,
+) -> BTreeMap<String, String> {
     let mut env = info.env.clone();
+    if let Some(element) = element {
+        env.insert(INDEX_VARIABLE_NAME.to_owned(), INDEX_VARIABLE.to_owned());
+        env.insert(INDEX_VARIABLE.to_owned(), element.index.to_string());
+    }
     let of = |id: &model::EntityId| format!("{}:{}:{}", id.project, id.domain, id.name);
     let own = [
         ("FLYTE_INTERNAL_EXECUTION_ID", info.id.name.to_string()),

@@ -125,6 +125,21 @@ impl Files {
         self.blob.get_limited(&reference, self.max_size).await.map_err(Error::blob(uri))
     }
 
+    /// Reads a file of any size.
+    pub(crate) async fn read_unlimited(&self, uri: &str) -> Result<Bytes, Error> {
+        let reference = DataReference::parse(uri).map_err(Error::blob(uri))?;
+        self.blob.get(&reference).await.map_err(Error::blob(uri))
+    }
+
+    /// Reads a literal map that is not read again soon.
+    pub(crate) async fn map_once(&self, uri: &str) -> Result<LiteralMap, Error> {
+        match self.cached_map(uri) {
+            Some(map) => Ok(LiteralMap::clone(&map)),
+            None => LiteralMap::decode(self.bytes(uri).await?)
+                .map_err(|source| Error::Malformed { uri: uri.to_owned(), source }),
+        }
+    }
+
     /// Reads a file that may not be there.
     pub(crate) async fn read_if_there(&self, uri: &str) -> Result<Option<Bytes>, Error> {
         match self.read(uri).await {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use blob::DataReference;
 use engine::Settings;
-use model::{EntityId, ExecutionId, Timestamp, layout};
+use model::{EntityId, ExecutionId, Timestamp};
 use prost::Message;
 use proto::flyteidl::admin::{ExecutionSpec, execution_metadata::ExecutionMode};
 use proto::flyteidl::core::{ResourceType, Resources, resources::ResourceEntry, resources::ResourceName};
 use store::row::{ExecutionKey, ExecutionRow};
 
-use crate::config::Config;
+use crate::config::{ArrayParallelism, Config};
 
 /// What every task of an execution shares.
 #[derive(Debug)]
@@ -95,11 +95,6 @@ impl Info {
         self.metadata_root.join(key).as_str().to_owned()
     }
 
-    /// Where the workflow's outputs are written.
-    pub(crate) fn outputs_uri(&self) -> String {
-        let node = model::NodeExecutionId { execution: self.id.clone(), node: "end-node".into() };
-        self.metadata_uri(&format!("{}/0/outputs.pb", layout::node_dir(&node)))
-    }
 }
 
 /// The launch plan, or the task that stands in for one.
@@ -121,6 +116,12 @@ fn settings(row: &ExecutionRow, config: &Config, spec: &ExecutionSpec) -> Settin
         interruptible_failure_threshold: config.tasks.interruptible_failure_threshold,
         default_execution_timeout_micros: micros(config.tasks.execution_timeout),
         default_active_timeout_micros: micros(config.tasks.active_timeout),
+        array_parallelism: match config.array_parallelism {
+            ArrayParallelism::Unlimited => engine::ArrayParallelism::Unlimited,
+            ArrayParallelism::Workflow => engine::ArrayParallelism::Workflow,
+            ArrayParallelism::Hybrid => engine::ArrayParallelism::Hybrid,
+        },
+        max_elements_in_flight: config.max_elements_in_flight,
         inputs_uri: row.inputs_uri.as_str().into(),
         ..Settings::default()
     }

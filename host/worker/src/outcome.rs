@@ -19,6 +19,8 @@ const MAX_ERROR_TEXT: usize = 100 * 1024;
 pub(crate) enum Outcome {
     /// Outputs are where the interface wants them; the URIs are empty where there is nothing.
     Succeeded { output_uri: String, deck_uri: String },
+    /// It wrote a workflow to run.
+    Expanded { spec_uri: String, deck_uri: String },
     /// It failed after all.
     Failed { error: ExecutionError, recoverable: bool },
 }
@@ -93,8 +95,7 @@ async fn of_files(files: &Files, expected: Expected<'_>) -> Result<Outcome, file
         files.read_if_there(&output_uri)
     );
     if has_futures? {
-        let message = "the task made a workflow at run time: dynamic nodes are not supported by this version";
-        return Ok(failed(ErrorKind::User, "DynamicNodeNotSupported", message.to_owned(), false));
+        return Ok(Outcome::Expanded { spec_uri: futures_uri, deck_uri: deck(files, expected).await? });
     }
     match error {
         Ok(Some(document)) => return Ok(of_document(&document)),
@@ -215,6 +216,12 @@ pub(crate) fn execution_error(kind: ErrorKind, code: &str, message: String) -> E
         kind: kind.into(),
         ..ExecutionError::default()
     }
+}
+
+/// The beginning of a text, as long as rows keep a reason.
+pub(crate) fn short(text: &str) -> String {
+    const MAX_REASON: usize = 1024;
+    text.chars().take(MAX_REASON).collect()
 }
 
 /// Cuts an error text to what Flyte keeps.

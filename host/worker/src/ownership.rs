@@ -253,7 +253,7 @@ async fn drive(shared: &Arc<Shared>, mut row: ExecutionRow, mailbox: &Arc<Mailbo
         let setback = match AssertUnwindSafe(once(shared, &row, mailbox)).catch_unwind().await {
             Ok(Ok(Ended::Done | Ended::Drained | Ended::Refused(Refusal::Stopped))) => return,
             Ok(Ok(Ended::Refused(Refusal::Rejected(text)))) => Setback::Fault(text),
-            Ok(Err(error)) => Setback::Store(with_causes(&error)),
+            Ok(Err(error)) => Setback::Store(error),
             Err(_) => {
                 metrics::counter!(metric::DRIVER_PANICS).increment(1);
                 Setback::Fault("its driver panicked".to_owned())
@@ -285,15 +285,15 @@ async fn drive(shared: &Arc<Shared>, mut row: ExecutionRow, mailbox: &Arc<Mailbo
     }
 }
 
-/// One life of a driver. An error is the store's.
+/// One life of a driver. An error is one of store or storage.
 async fn once(
     shared: &Arc<Shared>,
     row: &ExecutionRow,
     mailbox: &Arc<Mailbox>,
-) -> Result<Ended, store::Error> {
+) -> Result<Ended, String> {
     match recover::load(shared, row, Arc::clone(mailbox)).await {
         Ok(driver) => Ok(Box::pin(driver.run()).await),
-        Err(Obstacle::Store(error)) => Err(error),
+        Err(Obstacle::Unavailable(error)) => Err(error),
         Err(Obstacle::Unreadable(text)) => {
             tracing::error!(execution = %row.id, error = %text, "the rows of an execution are not of this version, it waits");
             Ok(Ended::Drained)

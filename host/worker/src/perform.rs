@@ -11,7 +11,9 @@ use crate::attempt::{Attempt, Order, Stage};
 use crate::call::{self, Answer, Call};
 use crate::cleanup::{self, Cleaned, Cleanup};
 use crate::driver::{Done, Driver};
+use crate::expansion::Source;
 use crate::mailbox::AttemptKey;
+use crate::place::Place;
 use crate::{context, metric};
 
 const PANICKED: &str = "the host panicked while it worked for the task";
@@ -28,6 +30,9 @@ impl Driver {
     }
 
     fn start(&mut self, key: AttemptKey) {
+        if self.start_child(key) || self.start_gate(key) {
+            return;
+        }
         let now = self.shared.clock.now();
         let Some(attempt) = self.attempts.get_mut(&key) else { return };
         if attempt.busy || !attempt.record.row.open {
@@ -47,8 +52,7 @@ impl Driver {
     /// What never changes about the attempt. It is made anew for each call: kept, it would be the largest part of a
     /// live node.
     fn context(&self, key: AttemptKey) -> Option<TaskExecutionContext> {
-        let state = self.engine.node(key.node);
-        context::build(&self.info, &self.program, state, key.node, key.attempt)
+        context::build(&self.info, &self.engine, &self.programs, key)
     }
 
     fn act(&self, key: AttemptKey, context: TaskExecutionContext) -> Act {
@@ -113,9 +117,12 @@ impl Driver {
 
     fn start_call(&mut self, key: AttemptKey) {
         let Some(context) = self.context(key) else { return };
+        let Some(task) = self.programs.task_ref(&self.engine, key.node) else { return };
         let unwritten = self.unwritten.get(&key.node).cloned();
         let recovered = self.attempts.get(&key).is_some_and(|attempt| attempt.recovered);
-        let sources = recovered.then(|| self.wanted_sources(key.node));
+        let origin = recovered.then(|| self.origin(key.node));
+        let populate = self.populate(key);
+        let workflow_id = Source::workflow_id(&Place::of(&self.info, &self.engine, key.node), key.attempt);
         self.measure_start(key);
         let Some(attempt) = self.attempts.get_mut(&key) else { return };
         let (Some(plugin), Some(reason)) = (attempt.plugin.clone(), attempt.wanted.take()) else { return };
@@ -125,11 +132,12 @@ impl Driver {
             plugin,
             request: request(attempt, context, reason),
             standing: attempt.standing(),
-            program: Arc::clone(&self.program),
-            node: key.node,
+            task,
             input_uri: self.engine.node(key.node).input_uri.to_string(),
             unwritten,
-            sources,
+            origin,
+            populate,
+            workflow_id,
             migrate: attempt.migrate,
         };
         let shared = Arc::clone(&self.shared);
@@ -152,8 +160,11 @@ impl Driver {
                 .record(metric::seconds(now.since(self.info.created_at)));
         }
         let first = self.attempts.get(&key).is_some_and(|a| !a.called && a.wanted == Some(WakeReason::Start));
-        if let Some(node) = self.program.graph.node(key.node).filter(|_| first && key.attempt == 0) {
-            let ended = node.upstream.iter().filter(|up| **up != self.program.graph.start);
+        if first && key.attempt == 0 && self.engine.parent(key.node).is_none() {
+            // At the top, positions in the graph are those in the execution.
+            let graph = self.engine.graph();
+            let upstream = graph.node(key.node).map(|node| node.upstream.as_slice()).unwrap_or_default();
+            let ended = upstream.iter().filter(|up| **up != graph.start);
             if let Some(last) = ended.filter_map(|up| self.engine.node(*up).ended_at).max() {
                 metrics::histogram!(metric::NODE_GAP_SECONDS).record(metric::seconds(now.since(last)));
             }
@@ -161,7 +172,7 @@ impl Driver {
     }
 
     /// Runs work beside the driver. A panic in it is an answer like any other.
-    fn spawn<T: Send + 'static>(
+    pub(crate) fn spawn<T: Send + 'static>(
         &mut self,
         key: AttemptKey,
         work: impl Future<Output = T> + Send + 'static,

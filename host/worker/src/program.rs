@@ -1,9 +1,11 @@
 //! Holds a compiled workflow as executions share it: its graph, and the task templates as they arrived.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use engine::{Graph, NodeIdx, NodeKind};
+use engine::{Execution, Graph, NodeIdx, NodeKind};
 use model::{EntityId, EntityKind};
 use prost::Message;
 use proto::flyteidl::admin::WorkflowClosure;
@@ -12,6 +14,7 @@ use proto::flyteidl::core::{
 };
 
 use crate::outcome::execution_error;
+use crate::unwrapped;
 use crate::wire::raw_fields;
 
 /// One task of a compiled workflow.
@@ -35,39 +38,36 @@ pub(crate) struct Program {
     tasks: Vec<Task>,
 }
 
+fn bad(message: String) -> Box<ExecutionError> {
+    Box::new(execution_error(ErrorKind::System, "BadSpecificationError", message))
+}
+
 impl Program {
     /// Reads an encoded `admin.WorkflowClosure`. The error is what the execution fails with.
     pub(crate) fn read(closure: &[u8]) -> Result<Self, Box<ExecutionError>> {
-        let bad =
-            |message: String| Box::new(execution_error(ErrorKind::System, "BadSpecificationError", message));
         let decoded = WorkflowClosure::decode(closure)
             .map_err(|error| bad(format!("the compiled workflow cannot be read: {error}")))?;
         let compiled = decoded
             .compiled_workflow
             .ok_or_else(|| bad("the workflow was registered without its compiled form".to_owned()))?;
-        let graph = Graph::build(&compiled).map_err(|error| Box::new(error.execution_error()))?;
-        let raw = raw_fields(closure, 1).last().map(|compiled| raw_fields(compiled, 3)).unwrap_or_default();
-        let tasks = tasks(&compiled, &raw).map_err(bad)?;
-        Ok(Self { n_bytes: closure.len(), graph: Arc::new(graph), tasks })
+        let raw = raw_fields(closure, 1).last().copied().unwrap_or_default();
+        Self::of_compiled(&compiled, raw)
     }
 
-    /// The task of a task node.
-    pub(crate) fn task(&self, node: NodeIdx) -> Option<&Task> {
-        match self.graph.node(node)?.kind {
-            NodeKind::Task { task } => self.tasks.get(task),
-            NodeKind::Start | NodeKind::End => None,
-        }
+    /// How much memory it counts for: the graph and the templates are several times the encoded closure.
+    pub(crate) fn weight(&self) -> u32 {
+        const FACTOR: usize = 6;
+        u32::try_from(self.n_bytes.saturating_mul(FACTOR)).unwrap_or(u32::MAX)
     }
 
-    /// `core.TaskNodeOverrides` of a node; empty without.
-    pub(crate) fn overrides(&self, node: NodeIdx) -> Vec<u8> {
-        let overrides = self.graph.node(node).and_then(|node| node.overrides.as_ref());
-        overrides.map(Message::encode_to_vec).unwrap_or_default()
-    }
-
-    /// Unique id of a node; all nodes are top-level ones.
-    pub(crate) fn node_id(&self, node: NodeIdx) -> Arc<str> {
-        self.graph.node(node).map_or_else(|| Arc::from(""), |node| node.id.clone())
+    /// Makes it of a compiled closure and its bytes. The error is what the execution or node fails with.
+    pub(crate) fn of_compiled(
+        compiled: &CompiledWorkflowClosure,
+        bytes: &[u8],
+    ) -> Result<Self, Box<ExecutionError>> {
+        let graph = Graph::build(compiled).map_err(|error| Box::new(error.execution_error()))?;
+        let tasks = tasks(compiled, &raw_fields(bytes, 3)).map_err(bad)?;
+        Ok(Self { n_bytes: bytes.len(), graph: Arc::new(graph), tasks })
     }
 }
 
@@ -90,4 +90,74 @@ fn tasks(compiled: &CompiledWorkflowClosure, raw: &[&[u8]]) -> Result<Vec<Task>,
         });
     }
     Ok(tasks)
+}
+
+/// The compiled workflows of an execution: its own, and those that its tasks made.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    own: Arc<Program>,
+    made: HashMap<NodeIdx, Arc<Program>>,
+}
+
+impl Programs {
+    pub(crate) fn new(own: Arc<Program>) -> Self {
+        Self { own, made: HashMap::new() }
+    }
+
+    /// Notes the workflow that a node made.
+    pub(crate) fn add(&mut self, node: NodeIdx, program: &Arc<Program>) {
+        self.made.insert(node, Arc::clone(program));
+    }
+
+    /// The workflow a node belongs to.
+    fn of(&self, engine: &Execution, node: NodeIdx) -> &Arc<Program> {
+        engine.closure_node(node).and_then(|maker| self.made.get(&maker)).unwrap_or(&self.own)
+    }
+
+    /// The task that a node runs, if it runs one.
+    pub(crate) fn task(&self, engine: &Execution, node: NodeIdx) -> Option<&Task> {
+        match engine.graph_node(node).kind {
+            NodeKind::Task { task } => self.of(engine, node).tasks.get(task),
+            _ => None,
+        }
+    }
+
+    /// The same, to be taken along.
+    pub(crate) fn task_ref(&self, engine: &Execution, node: NodeIdx) -> Option<TaskRef> {
+        let NodeKind::Task { task } = engine.graph_node(node).kind else { return None };
+        let program = Arc::clone(self.of(engine, node));
+        program.tasks.get(task)?;
+        Some(TaskRef { is_element: unwrapped::is_wanted(engine, node), program, task })
+    }
+
+    /// The task that the elements of an array node run, if they run one.
+    pub(crate) fn task_of_elements(&self, engine: &Execution, array: NodeIdx) -> Option<&Task> {
+        let NodeKind::Array { inner, .. } = engine.graph_node(array).kind else { return None };
+        match engine.graph_of(array).node(inner)?.kind {
+            NodeKind::Task { task } => self.of(engine, array).tasks.get(task),
+            _ => None,
+        }
+    }
+}
+
+/// A task of a compiled workflow, as one of its nodes runs it.
+#[derive(Clone, Debug)]
+pub(crate) struct TaskRef {
+    program: Arc<Program>,
+    task: usize,
+    /// It is described as giving lists, and run for one item of them.
+    is_element: bool,
+}
+
+impl TaskRef {
+    /// The task.
+    pub(crate) fn task(&self) -> &Task {
+        self.program.tasks.get(self.task).expect("invariant: made for a task that is there")
+    }
+
+    /// The outputs that this node gives.
+    pub(crate) fn declared(&self) -> Option<Cow<'_, VariableMap>> {
+        let outputs = self.task().outputs.as_ref()?;
+        Some(if self.is_element { Cow::Owned(unwrapped::items(outputs)) } else { Cow::Borrowed(outputs) })
+    }
 }

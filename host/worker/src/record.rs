@@ -210,6 +210,11 @@ impl Record {
         self.closure.reasons.push(Reason { occurred_at: Some(at.to_proto()), message: text.to_owned() });
     }
 
+    /// Says what was known before its plugin was asked.
+    pub(crate) fn explain(&mut self, text: &str, now: Timestamp) {
+        self.reason(text, now);
+    }
+
     /// Notes that the attempt ended well; `called` is when the plugin was asked.
     pub(crate) fn succeed(&mut self, output_uri: &str, called: Timestamp, now: Timestamp) {
         output_uri.clone_into(&mut self.row.output_uri);

@@ -2,18 +2,18 @@
 
 use std::cmp::Reverse;
 
-use engine::{AttemptChange, AttemptChangeKind, Changes, Observation, Step};
+use engine::{AttemptChange, AttemptChangeKind, Changes, NodeIdx, NodeKind, Observation, Step};
 use model::Timestamp;
 use proto::flyteidl::core::{execution_error::ErrorKind, task_execution};
 use proto::pinion::plugin::v1::WakeReason;
 
 use crate::attempt::{Attempt, Order, Stage};
 use crate::clock::after;
-use crate::context;
 use crate::dirty::Haste;
-use crate::driver::Driver;
+use crate::driver::{Alarm, Driver};
 use crate::mailbox::{Abort, AttemptKey, Mail, News};
 use crate::outcome::execution_error;
+use crate::place::Place;
 use crate::record::{Opening, Record};
 
 impl Driver {
@@ -33,14 +33,28 @@ impl Driver {
         let lazy = may_wait && only_closes && !changes.execution;
         self.dirty.note(if lazy { Haste::Lazy } else { Haste::Urgent }, now);
         self.dirty.execution |= changes.execution;
-        self.dirty.nodes.extend(changes.nodes);
+        for node in changes.nodes {
+            self.note_node(node);
+        }
         for change in changes.attempts {
             self.note_attempt(change);
         }
     }
 
+    fn note_node(&mut self, node: NodeIdx) {
+        self.dirty.nodes.insert(node);
+        let is_kept = self.cache.knows(node) || self.arrays.knows(node);
+        if is_kept && self.engine.node(node).phase.is_terminal() {
+            self.cache.node_ended(node);
+            self.ended.push(node);
+        }
+    }
+
     fn note_attempt(&mut self, change: AttemptChange) {
         let key = AttemptKey { node: change.node, attempt: change.attempt };
+        if !self.runs_task(key.node) {
+            return self.note_taskless(key, &change);
+        }
         self.dirty.attempts.insert(key);
         match change.kind {
             AttemptChangeKind::Opened => self.open(key, change.at),
@@ -67,10 +81,26 @@ impl Driver {
         }
     }
 
+    /// A launch plan node or a gate has no row of its attempt.
+    fn note_taskless(&mut self, key: AttemptKey, change: &AttemptChange) {
+        match change.kind {
+            AttemptChangeKind::Opened => self.signals.extend(self.signal_row(key, change.at)),
+            AttemptChangeKind::Closed => {
+                self.forget_child(key);
+                self.gates.forget(key);
+            }
+            AttemptChangeKind::Ended { .. } => {}
+        }
+    }
+
+    pub(crate) fn runs_task(&self, node: NodeIdx) -> bool {
+        matches!(self.engine.graph_node(node).kind, NodeKind::Task { .. })
+    }
+
     fn open(&mut self, key: AttemptKey, at: Timestamp) {
-        let Some(task) = self.program.task(key.node) else { return };
-        let id = context::attempt_id(&self.info, &self.program, key.node, key.attempt);
-        let record = Record::open(Opening {
+        let Some(task) = self.programs.task(&self.engine, key.node) else { return };
+        let id = Place::of(&self.info, &self.engine, key.node).attempt(key.attempt);
+        let mut record = Record::open(Opening {
             execution: self.info.key,
             node_id: &id.node.node,
             attempt: key.attempt,
@@ -80,6 +110,10 @@ impl Driver {
             interruptible: self.engine.node(key.node).interruptible_now,
             at,
         });
+        if let Some(explanation) = self.cache.explain(key.node) {
+            record.explain(&explanation, at);
+        }
+        self.names.insert(record.row.node_id.as_str().into(), key.node);
         self.attempts.insert(key, Attempt::new(record));
     }
 
@@ -91,22 +125,40 @@ impl Driver {
             }
             let steps = self.engine.plan(now);
             if steps.is_empty() {
-                return;
+                break;
             }
             for step in steps {
-                match step {
-                    Step::ResolveInputs { node } => self.resolve(node, now).await,
-                    Step::StartAttempt { node, attempt, recovered } => {
-                        self.arm(AttemptKey { node, attempt }, recovered, now);
-                    }
-                    Step::Abort { node, attempt, reason } => {
-                        self.order(AttemptKey { node, attempt }, Order::Abort(reason));
-                    }
-                    Step::Finalize { node, attempt } => {
-                        self.order(AttemptKey { node, attempt }, Order::Finalize);
-                    }
+                self.take_step(step, now).await;
+            }
+        }
+        self.start_lookups();
+    }
+
+    async fn take_step(&mut self, step: Step, now: Timestamp) {
+        match step {
+            Step::ResolveInputs { node } => self.resolve(node, now).await,
+            Step::StartAttempt { node, attempt, recovered } => {
+                let key = AttemptKey { node, attempt };
+                match self.engine.graph_node(node).kind {
+                    NodeKind::LaunchPlan { .. } => self.want_child(key, recovered),
+                    NodeKind::Gate(_) => self.want_signal(key),
+                    _ => self.arm(key, recovered, now),
                 }
             }
+            Step::Abort { node, attempt, reason } => {
+                let key = AttemptKey { node, attempt };
+                match self.engine.graph_node(node).kind {
+                    NodeKind::LaunchPlan { .. } => self.abort_child(key, reason),
+                    NodeKind::Gate(_) => self.abort_gate(key, now),
+                    _ => self.order(key, Order::Abort(reason)),
+                }
+            }
+            Step::Finalize { node, attempt } => self.order(AttemptKey { node, attempt }, Order::Finalize),
+            Step::GatherOutputs { node } => match self.engine.graph_node(node).kind {
+                NodeKind::Array { .. } => self.gather_elements(node),
+                _ => self.gather_expansion(node),
+            },
+            Step::LoadExpansion { node, spec_uri } => self.load_expansion(node, spec_uri),
         }
     }
 
@@ -119,6 +171,9 @@ impl Driver {
         attempt.want(if recovered { WakeReason::Recovered } else { WakeReason::Start });
         attempt.refresh = recovered && !attempt.record.objects.is_empty();
         attempt.recovered = recovered;
+        if recovered {
+            self.hold_again(key.node);
+        }
         self.assign(key, now);
     }
 
@@ -147,11 +202,12 @@ impl Driver {
         attempt.stage = Stage::Parked;
         attempt.plugin = None;
         attempt.parked_until = after(now, self.shared.config.plugin_calls.parked_retry.get());
-        self.alarms.push(Reverse((attempt.parked_until, key)));
+        let until = attempt.parked_until;
         if attempt.record.wait(reason, now) {
             tracing::warn!(execution = %self.info.id, node = %attempt.record.row.node_id, reason, "a task waits");
             self.dirty.attempt(key, Haste::Urgent, now);
         }
+        self.alarm(until, Alarm::Attempt(key));
     }
 
     fn order(&mut self, key: AttemptKey, order: Order) {
@@ -172,14 +228,16 @@ impl Driver {
 
     /// Takes what was left in the mailbox.
     pub(crate) fn take_mail(&mut self, mail: Mail, now: Timestamp) {
-        if let Some(Abort { cause, principal, .. }) = mail.abort {
-            self.apply(Observation::AbortRequested { cause, principal }, now);
+        if let Some(Abort { cause, principal, forced }) = mail.abort {
+            self.aborted_by.clone_from(&principal);
+            self.abort_forced |= forced;
+            self.apply(Observation::AbortRequested { cause, principal, force: forced }, now);
         }
         for (key, news) in mail.attempts {
             self.take_news(key, news, now);
         }
         for ((node_id, attempt), news) in mail.named {
-            if let Some(node) = self.program.graph.idx(&node_id) {
+            if let Some(node) = self.names.get(node_id.as_str()).copied() {
                 self.take_news(AttemptKey { node, attempt }, news, now);
             }
         }
@@ -194,6 +252,20 @@ impl Driver {
                 attempt.refresh = true;
                 self.ready.insert(*key);
             }
+        }
+        if mail.child_ended {
+            self.some_child_ended(mail.children);
+        }
+        if mail.signalled {
+            self.look_at_signals();
+        }
+        if mail.nudged {
+            self.look_again();
+        }
+        if mail.sweep {
+            self.look_at_all_children();
+            self.look_at_signals();
+            self.look_again();
         }
         self.draining |= mail.drain;
     }
@@ -217,23 +289,34 @@ impl Driver {
         self.ready.insert(key);
     }
 
-    /// Looks at the attempts whose time has come.
+    /// Looks at what has its time come.
     pub(crate) fn ring_alarms(&mut self, now: Timestamp) {
-        while let Some(Reverse((at, key))) = self.alarms.peek().copied()
+        while let Some(Reverse((at, alarm))) = self.alarms.peek().copied()
             && at <= now
         {
             self.alarms.pop();
-            let Some(attempt) = self.attempts.get_mut(&key) else { continue };
-            if attempt.record.row.wake_at.is_some_and(|wake_at| wake_at <= now) {
-                attempt.record.row.wake_at = None;
-                attempt.want(WakeReason::Timer);
+            match alarm {
+                Alarm::Attempt(key) => self.ring(key, now),
+                Alarm::Child(key) => self.retry_child(key),
+                Alarm::Children => self.retry_look(),
+                Alarm::Signals => self.retry_signals(),
+                Alarm::Cache => self.look_again(),
+                Alarm::Beat => self.beat(now),
             }
-            attempt.ask_again(Some(now));
-            let parked = attempt.stage == Stage::Parked && attempt.parked_until <= now;
-            self.ready.insert(key);
-            if parked {
-                self.assign(key, now);
-            }
+        }
+    }
+
+    fn ring(&mut self, key: AttemptKey, now: Timestamp) {
+        let Some(attempt) = self.attempts.get_mut(&key) else { return };
+        if attempt.record.row.wake_at.is_some_and(|wake_at| wake_at <= now) {
+            attempt.record.row.wake_at = None;
+            attempt.want(WakeReason::Timer);
+        }
+        attempt.ask_again(Some(now));
+        let parked = attempt.stage == Stage::Parked && attempt.parked_until <= now;
+        self.ready.insert(key);
+        if parked {
+            self.assign(key, now);
         }
     }
 }

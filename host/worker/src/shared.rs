@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use blob::Blob;
+use catalog::Catalog;
+use launch::Launcher;
 use model::EntityId;
 use moka::sync::Cache;
 use plugins::pools::Pools;
 use store::Store;
 use tokio::sync::Semaphore;
 
+use crate::cache::Populator;
 use crate::clock::Clock;
 use crate::clusters::Clusters;
 use crate::committer::Committer;
@@ -35,6 +38,10 @@ pub struct Deps {
     pub store: Store,
     /// Files.
     pub blob: Blob,
+    /// Starts executions for nodes.
+    pub launcher: Launcher,
+    /// Cached outputs.
+    pub catalog: Catalog,
     /// Plugins.
     pub plugins: Arc<dyn PluginSource>,
     /// Resource pools.
@@ -65,6 +72,9 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) store: Store,
     pub(crate) files: Files,
+    pub(crate) launcher: Launcher,
+    pub(crate) catalog: Catalog,
+    pub(crate) populator: Populator,
     pub(crate) plugins: Arc<dyn PluginSource>,
     pub(crate) clusters: Clusters,
     pub(crate) places: Places,
@@ -75,13 +85,20 @@ pub(crate) struct Shared {
     pub(crate) committer: Committer,
     /// Plugin calls and storage operations that may be under way.
     pub(crate) permits: Semaphore,
-    programs: Cache<EntityId, Arc<Program>>,
+    programs: Cache<ProgramKey, Arc<Program>>,
+}
+
+/// Where a workflow is from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum ProgramKey {
+    Registered(EntityId),
+    /// Made by a task; where it wrote it.
+    Made(Box<str>),
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, deps: &Deps, committer: Committer) -> Self {
-        let weight =
-            |_: &EntityId, program: &Arc<Program>| u32::try_from(program.n_bytes).unwrap_or(u32::MAX);
+    pub(crate) fn new(config: Config, deps: &Deps, committer: Committer, populator: Populator) -> Self {
+        let weight = |_: &ProgramKey, program: &Arc<Program>| program.weight();
         Self {
             store: deps.store.clone(),
             files: Files::new(
@@ -89,6 +106,9 @@ impl Shared {
                 config.cache.values.bytes(),
                 config.tasks.max_output_size.bytes(),
             ),
+            launcher: deps.launcher.clone(),
+            catalog: deps.catalog.clone(),
+            populator,
             plugins: Arc::clone(&deps.plugins),
             clusters: deps.clusters.clone(),
             places: Places::new(Arc::clone(&deps.pools), deps.registry.clone()),
@@ -105,10 +125,19 @@ impl Shared {
 
     /// A workflow that was used lately.
     pub(crate) fn cached_program(&self, id: &EntityId) -> Option<Arc<Program>> {
-        self.programs.get(id)
+        self.programs.get(&ProgramKey::Registered(id.clone()))
     }
 
     pub(crate) fn remember_program(&self, id: &EntityId, program: &Arc<Program>) {
-        self.programs.insert(id.clone(), Arc::clone(program));
+        self.programs.insert(ProgramKey::Registered(id.clone()), Arc::clone(program));
+    }
+
+    /// A workflow that a task made and that was used lately.
+    pub(crate) fn made_program(&self, spec_uri: &str) -> Option<Arc<Program>> {
+        self.programs.get(&ProgramKey::Made(spec_uri.into()))
+    }
+
+    pub(crate) fn remember_made(&self, spec_uri: &str, program: &Arc<Program>) {
+        self.programs.insert(ProgramKey::Made(spec_uri.into()), Arc::clone(program));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::cache::{Populator, populate_all};
 use crate::committer::{self, Committer};
 use crate::config::Config;
 use crate::ownership::{Hints, Owner};
@@ -17,7 +18,7 @@ enum Part {
     Committer(Result<(), Error>),
     Lease(Result<(), Error>),
     Owner(Result<(), Error>),
-    /// A source of notifications; the slow sweep goes on without it.
+    /// A source of notifications; the slow sweep goes on without it. Or the loop that puts outputs into the catalog.
     Source,
 }
 
@@ -49,7 +50,8 @@ impl Worker {
         let Some(lease) = lease::acquire(&self.config, &deps, &drain).await? else { return Ok(()) };
         tracing::info!(host = %lease.host, epoch = lease.epoch, "the worker owns executions from now on");
         let (committer, jobs) = Committer::new();
-        let shared = Arc::new(Shared::new(self.config.clone(), &deps, committer));
+        let (populator, puts) = Populator::new();
+        let shared = Arc::new(Shared::new(self.config.clone(), &deps, committer, populator));
         let hints = Arc::new(Hints::default());
         let mut parts = JoinSet::new();
         let writer = committer::Loop {
@@ -61,6 +63,11 @@ impl Worker {
             heartbeat: Arc::clone(&deps.heartbeat),
         };
         parts.spawn(async move { Part::Committer(Box::pin(writer.run(jobs)).await) });
+        let populating = populate_all(deps.catalog.clone(), Arc::clone(&deps.clock), puts);
+        parts.spawn(async move {
+            populating.await;
+            Part::Source
+        });
         let keeper = lease::keep(Arc::clone(&shared), lease.clone(), Arc::clone(&hints));
         parts.spawn(async move { Part::Lease(keeper.await) });
         let (listener, registry) = (Arc::clone(&hints), deps.registry.clone());

@@ -16,7 +16,9 @@ use crate::{
     Error,
     context::{Context, execution_id},
     error::Result,
-    list, read,
+    list,
+    raw::{self, Encoded},
+    read,
 };
 
 /// Bytes of an abort's cause that are kept.
@@ -53,16 +55,17 @@ pub(super) async fn recover(
     Ok(ExecutionCreateResponse { id: Some(id.to_proto()) })
 }
 
-pub(super) async fn get(cx: &Context, request: WorkflowExecutionGetRequest) -> Result<Execution> {
+pub(super) async fn get(cx: &Context, request: WorkflowExecutionGetRequest) -> Result<Encoded<Execution>> {
     let id = execution_id("id", request.id.as_ref())?;
-    read::execution::execution(&cx.execution(&id).await?)
+    let row = cx.execution(&id).await?;
+    Ok(raw::execution(read::execution::execution(&row)?, &row))
 }
 
 #[allow(deprecated, reason = "clients read the URLs of large data here")]
 pub(super) async fn data(
     cx: &Context,
     request: WorkflowExecutionGetDataRequest,
-) -> Result<WorkflowExecutionGetDataResponse> {
+) -> Result<Encoded<WorkflowExecutionGetDataResponse>> {
     let id = execution_id("id", request.id.as_ref())?;
     let row = cx.execution(&id).await?;
     let max = cx.config.max_inline_size.bytes();
@@ -70,15 +73,15 @@ pub(super) async fn data(
         read::data::read(&cx.blob, &row.inputs_uri, max),
         read::data::read(&cx.blob, &row.outputs_uri, max),
     );
-    Ok(WorkflowExecutionGetDataResponse {
-        outputs: outputs.url,
+    let reply = WorkflowExecutionGetDataResponse {
         inputs: inputs.url,
-        full_inputs: inputs.full,
-        full_outputs: outputs.full,
-    })
+        outputs: outputs.url,
+        ..WorkflowExecutionGetDataResponse::default()
+    };
+    Ok(raw::with_data(Encoded::of(&reply), inputs.full, outputs.full))
 }
 
-pub(super) async fn list(cx: &Context, request: ResourceListRequest) -> Result<ExecutionList> {
+pub(super) async fn list(cx: &Context, request: ResourceListRequest) -> Result<Encoded<ExecutionList>> {
     let scope = scope::of_resource(request.id.as_ref())?;
     let mut query = list::query(request.limit, &request.token, &request.filters, request.sort_by.as_ref())?;
     query.filters.extend(scope.name.map(|name| store::Filter {
@@ -88,8 +91,10 @@ pub(super) async fn list(cx: &Context, request: ResourceListRequest) -> Result<E
         values: vec![name.to_ascii_lowercase()],
     }));
     let rows = cx.store.execution_list(&scope.project, &scope.domain, &query).await?;
-    let executions = rows.iter().map(read::execution::execution_of_list).collect::<Result<_>>()?;
-    Ok(ExecutionList { executions, token: list::next_token(&query, rows.len()) })
+    let shown = |row| Ok(raw::execution(read::execution::execution_of_list(row)?, row));
+    let executions = rows.iter().map(shown).collect::<Result<Vec<_>>>()?;
+    let list = ExecutionList { token: list::next_token(&query, rows.len()), ..ExecutionList::default() };
+    Ok(Encoded::of(&list).elements(1, executions))
 }
 
 pub(super) async fn update(cx: &Context, request: ExecutionUpdateRequest) -> Result<ExecutionUpdateResponse> {

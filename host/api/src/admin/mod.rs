@@ -22,7 +22,7 @@ use proto::flyteidl::admin as pb;
 use proto::flyteidl::service::admin_service_server::AdminService;
 use tonic::{Request, Response, Status};
 
-use crate::{context::Context, error::Result, http::caller};
+use crate::{context::Context, error::Result, http::caller, raw};
 
 type Reply<T> = std::result::Result<Response<T>, Status>;
 
@@ -43,11 +43,12 @@ fn reply<T>(result: Result<T>) -> Reply<T> {
 #[tonic::async_trait]
 impl AdminService for Admin {
     async fn create_task(&self, request: Request<pb::TaskCreateRequest>) -> Reply<pb::TaskCreateResponse> {
-        reply(task::create(&self.0, request.into_inner()).await)
+        let arrived = raw::arrived(&request);
+        reply(task::create(&self.0, request.into_inner(), &arrived).await)
     }
 
     async fn get_task(&self, request: Request<pb::ObjectGetRequest>) -> Reply<pb::Task> {
-        reply(task::get(&self.0, request.into_inner()).await)
+        raw::reply(task::get(&self.0, request.into_inner()).await)
     }
 
     async fn list_task_ids(
@@ -58,18 +59,19 @@ impl AdminService for Admin {
     }
 
     async fn list_tasks(&self, request: Request<pb::ResourceListRequest>) -> Reply<pb::TaskList> {
-        reply(task::list(&self.0, request.into_inner()).await)
+        raw::reply(task::list(&self.0, request.into_inner()).await)
     }
 
     async fn create_workflow(
         &self,
         request: Request<pb::WorkflowCreateRequest>,
     ) -> Reply<pb::WorkflowCreateResponse> {
-        reply(workflow::create(&self.0, request.into_inner()).await)
+        let arrived = raw::arrived(&request);
+        reply(workflow::create(&self.0, request.into_inner(), &arrived).await)
     }
 
     async fn get_workflow(&self, request: Request<pb::ObjectGetRequest>) -> Reply<pb::Workflow> {
-        reply(workflow::get(&self.0, request.into_inner()).await)
+        raw::reply(workflow::get(&self.0, request.into_inner()).await)
     }
 
     async fn list_workflow_ids(
@@ -80,32 +82,33 @@ impl AdminService for Admin {
     }
 
     async fn list_workflows(&self, request: Request<pb::ResourceListRequest>) -> Reply<pb::WorkflowList> {
-        reply(workflow::list(&self.0, request.into_inner()).await)
+        raw::reply(workflow::list(&self.0, request.into_inner()).await)
     }
 
     async fn create_launch_plan(
         &self,
         request: Request<pb::LaunchPlanCreateRequest>,
     ) -> Reply<pb::LaunchPlanCreateResponse> {
-        reply(launch_plan::create(&self.0, request.into_inner()).await)
+        let arrived = raw::arrived(&request);
+        reply(launch_plan::create(&self.0, request.into_inner(), &arrived).await)
     }
 
     async fn get_launch_plan(&self, request: Request<pb::ObjectGetRequest>) -> Reply<pb::LaunchPlan> {
-        reply(launch_plan::get(&self.0, request.into_inner()).await)
+        raw::reply(launch_plan::get(&self.0, request.into_inner()).await)
     }
 
     async fn get_active_launch_plan(
         &self,
         request: Request<pb::ActiveLaunchPlanRequest>,
     ) -> Reply<pb::LaunchPlan> {
-        reply(launch_plan::get_active(&self.0, request.into_inner()).await)
+        raw::reply(launch_plan::get_active(&self.0, request.into_inner()).await)
     }
 
     async fn list_active_launch_plans(
         &self,
         request: Request<pb::ActiveLaunchPlanListRequest>,
     ) -> Reply<pb::LaunchPlanList> {
-        reply(launch_plan::list_active(&self.0, request.into_inner()).await)
+        raw::reply(launch_plan::list_active(&self.0, request.into_inner()).await)
     }
 
     async fn list_launch_plan_ids(
@@ -119,7 +122,7 @@ impl AdminService for Admin {
         &self,
         request: Request<pb::ResourceListRequest>,
     ) -> Reply<pb::LaunchPlanList> {
-        reply(launch_plan::list(&self.0, request.into_inner()).await)
+        raw::reply(launch_plan::list(&self.0, request.into_inner()).await)
     }
 
     async fn update_launch_plan(
@@ -154,7 +157,7 @@ impl AdminService for Admin {
     }
 
     async fn get_execution(&self, request: Request<pb::WorkflowExecutionGetRequest>) -> Reply<pb::Execution> {
-        reply(execution::get(&self.0, request.into_inner()).await)
+        raw::reply(execution::get(&self.0, request.into_inner()).await)
     }
 
     async fn update_execution(
@@ -168,11 +171,11 @@ impl AdminService for Admin {
         &self,
         request: Request<pb::WorkflowExecutionGetDataRequest>,
     ) -> Reply<pb::WorkflowExecutionGetDataResponse> {
-        reply(execution::data(&self.0, request.into_inner()).await)
+        raw::reply(execution::data(&self.0, request.into_inner()).await)
     }
 
     async fn list_executions(&self, request: Request<pb::ResourceListRequest>) -> Reply<pb::ExecutionList> {
-        reply(execution::list(&self.0, request.into_inner()).await)
+        raw::reply(execution::list(&self.0, request.into_inner()).await)
     }
 
     async fn terminate_execution(
@@ -195,7 +198,7 @@ impl AdminService for Admin {
         &self,
         request: Request<pb::GetDynamicNodeWorkflowRequest>,
     ) -> Reply<pb::DynamicNodeWorkflowResponse> {
-        reply(node_execution::dynamic_workflow(&self.0, request.into_inner()).await)
+        raw::reply(node_execution::dynamic_workflow(&self.0, request.into_inner()).await)
     }
 
     async fn list_node_executions(
@@ -216,7 +219,7 @@ impl AdminService for Admin {
         &self,
         request: Request<pb::NodeExecutionGetDataRequest>,
     ) -> Reply<pb::NodeExecutionGetDataResponse> {
-        reply(node_execution::data(&self.0, request.into_inner()).await)
+        raw::reply(node_execution::data(&self.0, request.into_inner()).await)
     }
 
     async fn register_project(
@@ -281,7 +284,7 @@ impl AdminService for Admin {
         &self,
         request: Request<pb::TaskExecutionGetDataRequest>,
     ) -> Reply<pb::TaskExecutionGetDataResponse> {
-        reply(task_execution::data(&self.0, request.into_inner()).await)
+        raw::reply(task_execution::data(&self.0, request.into_inner()).await)
     }
 
     async fn update_project_domain_attributes(

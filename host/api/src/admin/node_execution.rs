@@ -14,8 +14,15 @@ use crate::{
     Error,
     context::{Context, execution_id, node_id},
     error::Result,
-    flyte_url, list, read,
+    flyte_url, list,
+    raw::{self, Encoded},
+    read,
 };
+
+/// Number of `NodeExecutionGetDataResponse.dynamic_workflow`.
+const DYNAMIC_WORKFLOW: u32 = 16;
+/// Number of `DynamicNodeWorkflowResponse.compiled_workflow`.
+const COMPILED_WORKFLOW: u32 = 1;
 
 pub(super) async fn get(cx: &Context, request: NodeExecutionGetRequest) -> Result<NodeExecution> {
     let id = node_id("id", request.id.as_ref())?;
@@ -47,7 +54,7 @@ fn node_list(
 pub(super) async fn data(
     cx: &Context,
     request: NodeExecutionGetDataRequest,
-) -> Result<NodeExecutionGetDataResponse> {
+) -> Result<Encoded<NodeExecutionGetDataResponse>> {
     let id = node_id("id", request.id.as_ref())?;
     let (_, node) = cx.node(&id).await?;
     let max = cx.config.max_inline_size.bytes();
@@ -56,14 +63,14 @@ pub(super) async fn data(
         read::data::read(&cx.blob, &node.output_uri, max),
         read::dynamic::workflow(&cx.blob, &id, &node),
     );
-    Ok(NodeExecutionGetDataResponse {
+    let reply = NodeExecutionGetDataResponse {
         inputs: inputs.url,
         outputs: outputs.url,
-        full_inputs: inputs.full,
-        full_outputs: outputs.full,
-        dynamic_workflow: dynamic_workflow?,
         flyte_urls: Some(flyte_url::of_node(&id, !node.deck_uri.is_empty())),
-    })
+        ..NodeExecutionGetDataResponse::default()
+    };
+    let dynamic = dynamic_workflow?.map(|found| raw::dynamic(&found.metadata, &found.compiled));
+    Ok(raw::with_data(Encoded::of(&reply), inputs.full, outputs.full).maybe(DYNAMIC_WORKFLOW, dynamic))
 }
 
 /// The nodes below the node of an attempt that came with this attempt.
@@ -88,10 +95,10 @@ pub(super) async fn list_for_task(
 pub(super) async fn dynamic_workflow(
     cx: &Context,
     request: GetDynamicNodeWorkflowRequest,
-) -> Result<DynamicNodeWorkflowResponse> {
+) -> Result<Encoded<DynamicNodeWorkflowResponse>> {
     let id = node_id("id", request.id.as_ref())?;
     let (_, node) = cx.node(&id).await?;
     let found = read::dynamic::workflow(&cx.blob, &id, &node).await?;
     let found = found.ok_or_else(|| Error::not_found("dynamic workflow of node execution", &id))?;
-    Ok(DynamicNodeWorkflowResponse { compiled_workflow: found.compiled_workflow })
+    Ok(Encoded::new().parts(COMPILED_WORKFLOW, &[&found.compiled]))
 }

@@ -12,7 +12,9 @@ use crate::{
     Error,
     context::{Context, node_id},
     error::Result,
-    flyte_url, list, read,
+    flyte_url, list,
+    raw::{self, Encoded},
+    read,
 };
 
 pub(super) async fn get(cx: &Context, request: TaskExecutionGetRequest) -> Result<TaskExecution> {
@@ -41,7 +43,7 @@ pub(super) async fn list(cx: &Context, request: TaskExecutionListRequest) -> Res
 pub(super) async fn data(
     cx: &Context,
     request: TaskExecutionGetDataRequest,
-) -> Result<TaskExecutionGetDataResponse> {
+) -> Result<Encoded<TaskExecutionGetDataResponse>> {
     let (id, _, node, row) = fetch(cx, request.id.as_ref()).await?;
     let max = cx.config.max_inline_size.bytes();
     // The one attempt of an array node has no outputs of its own.
@@ -51,13 +53,13 @@ pub(super) async fn data(
         read::data::read(&cx.blob, &node.input_uri, max),
         read::data::read(&cx.blob, output_uri, max),
     );
-    Ok(TaskExecutionGetDataResponse {
+    let reply = TaskExecutionGetDataResponse {
         inputs: inputs.url,
         outputs: outputs.url,
-        full_inputs: inputs.full,
-        full_outputs: outputs.full,
         flyte_urls: Some(flyte_url::of_attempt(&id, row.attempt.unsigned_abs(), !node.deck_uri.is_empty())),
-    })
+        ..TaskExecutionGetDataResponse::default()
+    };
+    Ok(raw::with_data(Encoded::of(&reply), inputs.full, outputs.full))
 }
 
 pub(super) async fn fetch(

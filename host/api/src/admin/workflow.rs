@@ -1,29 +1,46 @@
 //! Registers, reads and lists workflows.
 
+use std::borrow::Cow;
+
 use compiler::LaunchPlanInterface;
-use model::{EntityId, EntityKind, Timestamp, digest};
+use model::{EntityId, EntityKind, Timestamp, raw};
 use prost::Message;
 use proto::flyteidl::admin::{
     NamedEntityIdentifierList, NamedEntityIdentifierListRequest, ObjectGetRequest, ResourceListRequest,
     TaskClosure, Workflow, WorkflowClosure, WorkflowCreateRequest, WorkflowCreateResponse, WorkflowList,
 };
 use proto::flyteidl::core::{
-    CompiledTask, CompiledWorkflowClosure, Identifier, TypedInterface, WorkflowTemplate,
+    CompiledTask, CompiledWorkflowClosure, Identifier, WorkflowTemplate,
 };
 use store::EntityRow;
 
-use super::{registration, scope};
+use super::{
+    registration::{self, number},
+    scope,
+};
 use crate::{
     Error,
     context::{Context, decode, entity_id},
     error::Result,
-    list, read,
+    list,
+    raw::{self as api_raw, Encoded},
+    read,
 };
+
+const CLOSURE_TYPE: &str = "flyteidl.admin.WorkflowClosure";
+/// Number of `admin.WorkflowClosure.compiled_workflow` and of `admin.TaskClosure.compiled_task`.
+const COMPILED: u32 = 1;
+/// From the outside: `compiled_workflow`, `primary`, `template`, `interface`.
+const INTERFACE: [u32; 4] = [1, 1, 1, 3];
 
 /// Nodes from which on compiling may take so long that it gets a thread of its own.
 const MANY_NODES: usize = 500;
 
-pub(super) async fn create(cx: &Context, request: WorkflowCreateRequest) -> Result<WorkflowCreateResponse> {
+pub(super) async fn create(
+    cx: &Context,
+    request: WorkflowCreateRequest,
+    arrived: &[u8],
+) -> Result<WorkflowCreateResponse> {
     let id = entity_id(EntityKind::Workflow, request.id.as_ref())?;
     let spec = request.spec.ok_or(Error::Missing("spec"))?;
     let mut template = spec.template.ok_or(Error::Missing("spec.template"))?;
@@ -33,20 +50,23 @@ pub(super) async fn create(cx: &Context, request: WorkflowCreateRequest) -> Resu
     check_size(cx, &id, n_nodes)?;
     check_supported(&id, &template, &spec.sub_workflows)?;
 
-    let interface = template.interface.clone().unwrap_or_default();
-    let compiled = compile(cx, &id, template, spec.sub_workflows, n_nodes).await?;
-    let description = registration::Description::new(&id, spec.description);
-    let closure = WorkflowClosure { compiled_workflow: Some(compiled), created_at: None };
+    let arrived = raw::field(arrived, number::SPEC).into_owned();
+    let description =
+        registration::Description::new(&id, spec.description, &arrived, number::workflow_spec::DESCRIPTION);
+    let Compiled { content, digest } =
+        compile(cx, &id, template, spec.sub_workflows, n_nodes, arrived).await?;
     let row = EntityRow {
-        digest: digest::of_message(&closure).to_vec(),
+        digest,
         task_type: String::new(),
         short_description: description.short(),
-        closure: closure.encode_to_vec(),
-        interface: interface.encode_to_vec(),
+        interface: INTERFACE.iter().fold(content.clone(), |outer, number| {
+            raw::field(&outer, *number).into_owned()
+        }),
+        closure: content,
         created_at: Timestamp::now(),
         id,
     };
-    registration::insert(cx, row, description.bytes(), "flyteidl.admin.WorkflowClosure").await?;
+    registration::insert(cx, row, description.bytes(), CLOSURE_TYPE).await?;
     Ok(WorkflowCreateResponse {})
 }
 
@@ -68,30 +88,67 @@ fn check_supported(id: &EntityId, template: &WorkflowTemplate, subs: &[WorkflowT
     Err(Error::UnsupportedNodes { id: Box::new(id.clone()), nodes: named.join(", ") })
 }
 
+/// What is stored of a workflow.
+struct Compiled {
+    /// `admin.WorkflowClosure`, with the bytes of what it was compiled of.
+    content: Vec<u8>,
+    digest: Vec<u8>,
+}
+
 async fn compile(
     cx: &Context,
     id: &EntityId,
     template: WorkflowTemplate,
     subs: Vec<WorkflowTemplate>,
     n_nodes: usize,
-) -> Result<CompiledWorkflowClosure> {
+    arrived: Vec<u8>,
+) -> Result<Compiled> {
     let needed = compiler::requirements(&template, &subs);
-    let tasks = tasks(cx, &needed.tasks).await?;
+    let Tasks { compiled: tasks, encoded } = tasks(cx, &needed.tasks).await?;
     let plans = launch_plans(cx, &needed.launch_plans).await?;
-    let run = move || compiler::compile_workflow(template, subs, &tasks, &plans);
+    let run = move || {
+        let compiled = compiler::compile_workflow(template, subs, &tasks, &plans)?;
+        Ok(encode(compiled, &arrived, &encoded))
+    };
     let compiled = if n_nodes < MANY_NODES {
         run()
     } else {
         tokio::task::spawn_blocking(run).await.map_err(|_| Error::CutOff("compiling the workflow"))?
     };
-    compiled.map_err(|errors| Error::Compile { id: Box::new(id.clone()), errors: errors.to_string() })
+    compiled.map_err(|errors: compiler::Errors| Error::Compile {
+        id: Box::new(id.clone()),
+        errors: errors.to_string(),
+    })
+}
+
+/// `arrived` is the encoded spec, `tasks` are the compiled tasks as they are stored.
+fn encode(compiled: CompiledWorkflowClosure, arrived: &[u8], tasks: &[Vec<u8>]) -> Compiled {
+    let arrived = compiler::Arrived {
+        template: raw::field(arrived, number::workflow_spec::TEMPLATE),
+        sub_workflows: raw::fields(arrived, number::workflow_spec::SUB_WORKFLOWS)
+            .map(Cow::Borrowed)
+            .collect(),
+        tasks: tasks.iter().map(|task| Cow::Borrowed(task.as_slice())).collect(),
+    };
+    let encoded = compiler::encode_compiled(&compiled, &arrived);
+    let mut content = Vec::with_capacity(encoded.len() + 8);
+    raw::put(COMPILED, &encoded, &mut content);
+    let closure = WorkflowClosure { compiled_workflow: Some(compiled), created_at: None };
+    Compiled { digest: registration::digest(CLOSURE_TYPE, &content, &closure.encode_to_vec()), content }
+}
+
+/// Registered tasks, read and as they are stored.
+struct Tasks {
+    compiled: Vec<CompiledTask>,
+    /// `core.CompiledTask` each.
+    encoded: Vec<Vec<u8>>,
 }
 
 /// The registered ones; what is missing is the compiler's finding.
-async fn tasks(cx: &Context, ids: &[Identifier]) -> Result<Vec<CompiledTask>> {
+async fn tasks(cx: &Context, ids: &[Identifier]) -> Result<Tasks> {
     let ids: Vec<_> = ids.iter().filter_map(|id| EntityId::from_proto(EntityKind::Task, id).ok()).collect();
     if ids.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Tasks { compiled: Vec::new(), encoded: Vec::new() });
     }
     let mut rows = cx.store.entity_get_many(&ids).await?;
     let position: std::collections::HashMap<_, _> =
@@ -101,7 +158,10 @@ async fn tasks(cx: &Context, ids: &[Identifier]) -> Result<Vec<CompiledTask>> {
         let closure: TaskClosure = decode(&row.closure, "closure", &row.id)?;
         Ok(closure.compiled_task.unwrap_or_default())
     };
-    rows.iter().map(task).collect()
+    Ok(Tasks {
+        compiled: rows.iter().map(task).collect::<Result<_>>()?,
+        encoded: rows.iter().map(|row| raw::field(&row.closure, COMPILED).into_owned()).collect(),
+    })
 }
 
 async fn launch_plans(cx: &Context, ids: &[Identifier]) -> Result<Vec<LaunchPlanInterface>> {
@@ -122,25 +182,25 @@ async fn launch_plans(cx: &Context, ids: &[Identifier]) -> Result<Vec<LaunchPlan
     Ok(found)
 }
 
-/// The interface a launch plan is checked against.
-pub(super) async fn interface(cx: &Context, id: &EntityId) -> Result<TypedInterface> {
+/// The interface a launch plan is checked against, encoded.
+pub(super) async fn interface(cx: &Context, id: &EntityId) -> Result<Vec<u8>> {
     let rows = cx.store.entity_get_many(std::slice::from_ref(id)).await?;
-    let row = rows.first().ok_or_else(|| Error::not_found("workflow", id))?;
-    decode(&row.interface, "interface", id)
+    let row = rows.into_iter().next().ok_or_else(|| Error::not_found("workflow", id))?;
+    Ok(row.interface)
 }
 
-pub(super) async fn get(cx: &Context, request: ObjectGetRequest) -> Result<Workflow> {
+pub(super) async fn get(cx: &Context, request: ObjectGetRequest) -> Result<Encoded<Workflow>> {
     let id = entity_id(EntityKind::Workflow, request.id.as_ref())?;
     let row = cx.store.entity_get(&id).await?.ok_or_else(|| Error::not_found("workflow", &id))?;
-    read::entity::workflow(&row)
+    Ok(api_raw::workflow(&row))
 }
 
-pub(super) async fn list(cx: &Context, request: ResourceListRequest) -> Result<WorkflowList> {
+pub(super) async fn list(cx: &Context, request: ResourceListRequest) -> Result<Encoded<WorkflowList>> {
     let scope = scope::of_resource(request.id.as_ref())?;
     let query = list::query(request.limit, &request.token, &request.filters, request.sort_by.as_ref())?;
     let rows = cx.store.entity_list(EntityKind::Workflow, &scope, &query).await?;
-    let workflows = rows.iter().map(read::entity::workflow_of_list).collect::<Result<_>>()?;
-    Ok(WorkflowList { workflows, token: list::next_token(&query, rows.len()) })
+    let list = WorkflowList { token: list::next_token(&query, rows.len()), ..WorkflowList::default() };
+    Ok(Encoded::of(&list).elements(1, rows.iter().map(api_raw::workflow_of_list)))
 }
 
 pub(super) async fn ids(

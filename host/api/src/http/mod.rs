@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use axum::{Router, middleware, response::IntoResponse, routing::any};
 use futures::FutureExt;
+use proto::datacatalog::data_catalog_server::DataCatalogServer;
+use proto::flyteidl::cacheservice::cache_service_server::CacheServiceServer;
 use proto::flyteidl::service::{
     admin_service_server::AdminServiceServer, data_proxy_service_server::DataProxyServiceServer,
     identity_service_server::IdentityServiceServer, signal_service_server::SignalServiceServer,
@@ -17,19 +19,23 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 pub use serve::serve;
 
-use crate::{admin::Admin, context::Context, data_proxy::DataProxy, identity::Identity, raw, signal::Signals};
+use crate::{
+    admin::Admin, cache_service::CachedOutputs, context::Context, data_catalog::Datasets, data_proxy::DataProxy,
+    identity::Identity, raw, signal::Signals,
+};
 
 /// The names under which this host's health is known.
 const HEALTH_NAMES: [&str; 2] = ["", "flyteadmin"];
 /// Services of the same origin that this version does not have; clients ask for some of them.
-const ABSENT: [&str; 3] =
-    ["flyteidl.service.AuthMetadataService", "datacatalog.DataCatalog", "flyteidl.cacheservice.CacheService"];
+const ABSENT: [&str; 1] = ["flyteidl.service.AuthMetadataService"];
 /// Services that reflection lists.
-const LISTED: [&str; 5] = [
+const LISTED: [&str; 7] = [
     "flyteidl.service.AdminService",
     "flyteidl.service.DataProxyService",
     "flyteidl.service.SignalService",
     "flyteidl.service.IdentityService",
+    "datacatalog.DataCatalog",
+    "flyteidl.cacheservice.CacheService",
     "grpc.health.v1.Health",
 ];
 
@@ -65,12 +71,18 @@ pub(crate) fn routes(context: &Arc<Context>, health: &HealthReporter) -> Router 
         DataProxyServiceServer::new(DataProxy(cx())).accept_compressed(gzip).max_decoding_message_size(max);
     let signals =
         SignalServiceServer::new(Signals(cx())).accept_compressed(gzip).max_decoding_message_size(max);
+    let datasets =
+        DataCatalogServer::new(Datasets(cx())).accept_compressed(gzip).max_decoding_message_size(max);
+    let cached =
+        CacheServiceServer::new(CachedOutputs(cx())).accept_compressed(gzip).max_decoding_message_size(max);
     let mut router = Router::new()
         .route_service("/flyteidl.service.AdminService/{*method}", admin)
         .route_service("/flyteidl.service.DataProxyService/{*method}", data_proxy)
         .route_layer(middleware::from_fn_with_state(max, raw::layer))
         .route_service("/flyteidl.service.SignalService/{*method}", signals)
         .route_service("/flyteidl.service.IdentityService/{*method}", IdentityServiceServer::new(Identity))
+        .route_service("/datacatalog.DataCatalog/{*method}", datasets)
+        .route_service("/flyteidl.cacheservice.CacheService/{*method}", cached)
         .route_service("/grpc.health.v1.Health/{*method}", health_service(health));
     for absent in ABSENT {
         router = router.route(&format!("/{absent}/{{*method}}"), any(unimplemented));

@@ -24,7 +24,7 @@ use crate::error::Result;
 
 pub(crate) use encoded::Encoded;
 pub(crate) use layer::layer;
-pub(crate) use row::{execution, launch_plan, task, workflow, workflow_of_list};
+pub(crate) use row::{dynamic, execution, launch_plan, task, with_data, workflow, workflow_of_list};
 
 /// The bytes of a request's message; an extension of requests.
 #[derive(Clone)]

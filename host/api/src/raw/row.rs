@@ -1,9 +1,10 @@
 //! Makes tasks, workflows, launch plans and executions of their rows.
 
+use bytes::Bytes;
 use model::raw;
 use prost::Message;
 use proto::flyteidl::admin::{
-    Execution, LaunchPlan, LaunchPlanClosure, Task, TaskClosure, Workflow, WorkflowClosure,
+    DynamicWorkflowNodeMetadata, Execution, LaunchPlan, LaunchPlanClosure, Task, TaskClosure, Workflow, WorkflowClosure,
 };
 use store::{EntityRow, ExecutionRow, LaunchPlanRow};
 
@@ -67,4 +68,24 @@ pub(crate) fn launch_plan(row: &LaunchPlanRow) -> Encoded<LaunchPlan> {
 /// An execution with the spec that its row has.
 pub(crate) fn execution(execution: Execution, row: &ExecutionRow) -> Encoded<Execution> {
     Encoded::of(&Execution { spec: None, ..execution }).parts(EXECUTION_SPEC, &[&row.spec])
+}
+
+/// Field numbers that all replies with inputs and outputs share.
+const FULL_INPUTS: u32 = 3;
+const FULL_OUTPUTS: u32 = 4;
+/// Number of `DynamicWorkflowNodeMetadata.compiled_workflow`.
+const COMPILED_WORKFLOW: u32 = 2;
+
+/// Adds stored inputs and outputs to the reply of `GetExecutionData`, `GetNodeExecutionData` or `GetTaskExecutionData`.
+pub(crate) fn with_data<M: Message>(
+    reply: Encoded<M>,
+    inputs: Option<Bytes>,
+    outputs: Option<Bytes>,
+) -> Encoded<M> {
+    reply.maybe(FULL_INPUTS, inputs).maybe(FULL_OUTPUTS, outputs)
+}
+
+/// `DynamicWorkflowNodeMetadata` with the compiled workflow as it is stored.
+pub(crate) fn dynamic(metadata: &DynamicWorkflowNodeMetadata, compiled: &[u8]) -> Vec<u8> {
+    Encoded::of(metadata).parts(COMPILED_WORKFLOW, &[compiled]).as_bytes().to_vec()
 }

@@ -3,14 +3,15 @@
 //! Invariant: an object that can't be read leaves its part of the reply empty; the call itself succeeds.
 
 use blob::{Blob, DataReference};
+use bytes::Bytes;
 use prost::Message;
 use proto::flyteidl::{admin::UrlBlob, core::LiteralMap};
 
 /// One side of the data of an execution, node or attempt.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Data {
-    /// The values, unless they are too large.
-    pub(crate) full: Option<LiteralMap>,
+    /// The values as they are stored (`core.LiteralMap`), unless they are too large.
+    pub(crate) full: Option<Bytes>,
     /// Where to get them otherwise.
     pub(crate) url: Option<UrlBlob>,
 }
@@ -24,7 +25,7 @@ pub(crate) async fn read(blob: &Blob, uri: &str, max_inline: u64) -> Data {
         Ok(data) => data,
         Err(error) => {
             tracing::warn!(uri, error = %crate::status::chain(&error), "cannot read data for a client");
-            Data { full: Some(LiteralMap::default()), url: None }
+            Data { full: Some(Bytes::new()), url: None }
         }
     }
 }
@@ -38,17 +39,19 @@ pub(crate) enum ReadError {
     Decode(#[from] prost::DecodeError),
 }
 
-/// Reads a literal map as a whole, up to `max` bytes.
-pub(crate) async fn literal_map(blob: &Blob, uri: &str, max: u64) -> Result<(LiteralMap, usize), ReadError> {
+/// Reads a literal map as a whole, up to `max` bytes, as it is stored.
+pub(crate) async fn literal_map(blob: &Blob, uri: &str, max: u64) -> Result<Bytes, ReadError> {
     let bytes = blob.get_limited(&DataReference::parse(uri)?, max).await?;
-    Ok((LiteralMap::decode(bytes.as_ref())?, bytes.len()))
+    // No client shall get a reply that it can't read.
+    LiteralMap::decode(bytes.as_ref())?;
+    Ok(bytes)
 }
 
 async fn try_read(blob: &Blob, uri: &str, max_inline: u64) -> Result<Data, ReadError> {
     match literal_map(blob, uri, max_inline).await {
-        Ok((map, size)) => {
-            let url = signed(blob, uri, size as u64).await.ok();
-            Ok(Data { full: Some(map), url })
+        Ok(full) => {
+            let url = signed(blob, uri, full.len() as u64).await.ok();
+            Ok(Data { full: Some(full), url })
         }
         Err(ReadError::Blob(blob::Error::TooLarge { size, .. })) => {
             Ok(Data { full: None, url: Some(signed(blob, uri, size).await?) })

@@ -1,4 +1,4 @@
-//! Projects, names, attributes, version, signals, and what this version does not do.
+//! Projects, names and the version.
 
 use proto::flyteidl::admin::*;
 use proto::flyteidl::core::{ResourceType, SignalIdentifier};
@@ -129,70 +129,8 @@ async fn generated_names_hide_without_filters() {
 }
 
 #[tokio::test]
-async fn attributes_are_not_found_but_for_the_platforms_own() {
-    let world = world().await;
-    let mut admin = world.admin.clone();
-    let project = |resource_type| ProjectAttributesGetRequest {
-        project: PROJECT.to_owned(),
-        resource_type,
-        ..ProjectAttributesGetRequest::default()
-    };
-    assert_eq!(code(admin.get_project_attributes(project(0)).await), Code::NotFound);
-    let found = admin.get_project_attributes(project(6)).await.unwrap().into_inner();
-    let matching = found.attributes.unwrap().matching_attributes.unwrap();
-    let Some(matching_attributes::Target::WorkflowExecutionConfig(config)) = matching.target else {
-        panic!()
-    };
-    assert_eq!(config.max_parallelism, 25);
-    let domain = ProjectDomainAttributesGetRequest {
-        project: PROJECT.to_owned(),
-        domain: DOMAIN.to_owned(),
-        ..ProjectDomainAttributesGetRequest::default()
-    };
-    assert_eq!(code(admin.get_project_domain_attributes(domain).await), Code::NotFound);
-    let update = ProjectAttributesUpdateRequest::default();
-    assert_eq!(code(admin.update_project_attributes(update).await), Code::Unimplemented);
-}
-
-#[tokio::test]
 async fn version_is_told() {
     let world = world().await;
     let reply = world.admin.clone().get_version(GetVersionRequest {}).await.unwrap().into_inner();
     assert_eq!(reply.control_plane_version.unwrap().version, "1.2.3");
-}
-
-#[tokio::test]
-async fn nobody_waits_for_signals() {
-    let world = world().await;
-    world.register("v1").await;
-    let name = world.start("").await;
-    let mut signals = world.signals.clone();
-    let list = |name: &str| SignalListRequest {
-        workflow_execution_id: Some(execution_id(name)),
-        limit: 100,
-        ..SignalListRequest::default()
-    };
-    assert!(signals.list_signals(list(&name)).await.unwrap().into_inner().signals.is_empty());
-    assert_eq!(code(signals.list_signals(list("nobody")).await), Code::NotFound);
-    let signal = SignalIdentifier { signal_id: "s".to_owned(), execution_id: Some(execution_id(&name)) };
-    let set = SignalSetRequest { id: Some(signal), value: Some(integer(1)) };
-    assert_eq!(code(signals.set_signal(set).await), Code::InvalidArgument);
-    assert_eq!(code(signals.set_signal(SignalSetRequest::default()).await), Code::InvalidArgument);
-    let create = SignalGetOrCreateRequest::default();
-    assert_eq!(code(signals.get_or_create_signal(create).await), Code::Unimplemented);
-}
-
-#[tokio::test]
-async fn what_is_not_done_says_so() {
-    let world = world().await;
-    let mut admin = world.admin.clone();
-    assert_eq!(code(admin.recover_execution(ExecutionRecoverRequest::default()).await), Code::Unimplemented);
-    assert_eq!(
-        code(admin.create_task_event(TaskExecutionEventRequest::default()).await),
-        Code::Unimplemented
-    );
-    let metrics = WorkflowExecutionGetMetricsRequest::default();
-    assert_eq!(code(admin.get_execution_metrics(metrics).await), Code::Unimplemented);
-    let children = NodeExecutionForTaskListRequest::default();
-    assert_eq!(code(admin.list_node_executions_for_task(children).await), Code::Unimplemented);
 }

@@ -211,7 +211,7 @@ async fn what_is_not_there_is_told_as_grpc_gateway_does() {
         (Method::DELETE, "/me", 501, 12),
         (Method::GET, "/config/v1/flyte_client", 501, 12),
         (Method::GET, "/.well-known/oauth-authorization-server", 501, 12),
-        (Method::POST, "/api/v1/events/nodes", 501, 12),
+        (Method::GET, "/api/v1/events/nodes", 501, 12),
         (Method::GET, "/api/v1/projects/none", 404, 5),
     ] {
         let (found, refusal) = rest.json(method.clone(), path, Value::Null).await;

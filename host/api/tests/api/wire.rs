@@ -116,7 +116,6 @@ async fn unknown_methods_and_services_are_unimplemented() {
     for path in [
         "/flyteidl.service.AdminService/Nothing",
         "/flyteidl.service.AuthMetadataService/GetPublicClientConfig",
-        "/datacatalog.DataCatalog/GetDataset",
         "/no.such.Service/Method",
     ] {
         assert_eq!(code(send(&world, path, Vec::new()).await), Code::Unimplemented, "{path}");

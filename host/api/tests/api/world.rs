@@ -48,8 +48,10 @@ pub(crate) async fn world_with(config: api::Config, launch_config: launch::Confi
     api::seed(&store, &[PROJECT]).await.unwrap();
     let launcher = Launcher::new(launch_config, store.clone(), blob.clone());
     let version = VersionInfo { version: "1.2.3".to_owned(), ..VersionInfo::default() };
-    let deps = Deps { store: store.clone(), blob: blob.clone(), launcher, version };
-    let router = Api::new(config, deps).routes().merge(blob.signed_routes());
+    let catalog = catalog::Catalog::new(store.clone(), blob.clone());
+    let deps = Deps { store: store.clone(), blob: blob.clone(), launcher, catalog, version };
+    let api = Api::new(config, deps);
+    let router = api.routes().merge(api.own_routes()).merge(blob.signed_routes());
     tokio::spawn(api::serve(listener, router, std::future::pending()));
     let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
     World {

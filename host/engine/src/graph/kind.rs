@@ -59,6 +59,9 @@ pub enum NodeKind {
         individual_inputs: bool,
         /// Whether all elements run even when too many have failed already.
         run_all: bool,
+        /// Whether the interface of a task it runs is that of one element; else it is described as taking and giving
+        /// lists.
+        original_interface: bool,
     },
     /// Waits.
     Gate(GateKind),
@@ -200,6 +203,7 @@ fn array(array: &core::ArrayNode, inner: GraphIdx, picks_its_part: bool) -> Node
         bound_inputs: array.bound_inputs.as_slice().into(),
         individual_inputs: array.data_mode() == DataMode::IndividualInputFiles || !picks_its_part,
         run_all: array.run_all_sub_nodes,
+        original_interface: array.is_original_sub_node_interface.unwrap_or_default(),
     }
 }
 

@@ -12,6 +12,7 @@ use proto::flyteidl::core::Identifier;
 use serde_json::{Value, json};
 
 use crate::client::{Target, explain};
+use crate::json_client::{moment, text};
 use crate::literal;
 use crate::phase::{self, Word};
 
@@ -61,6 +62,8 @@ pub(crate) enum What {
     Launchplans,
     /// Projects and their domains.
     Projects,
+    /// Executions of all projects that ended and still have something to clean up, oldest first.
+    Debts,
 }
 
 /// Prints what was asked for.
@@ -71,6 +74,7 @@ pub(crate) async fn run(target: &Target, what: &What, format: Format) -> Result<
         What::Nodes { name } => nodes(target, name, format).await,
         What::Tasks | What::Workflows | What::Launchplans => entities(target, what, format).await,
         What::Projects => projects(target, format).await,
+        What::Debts => debts(target, format).await,
     }
 }
 
@@ -193,9 +197,11 @@ async fn entities(target: &Target, what: &What, format: Format) -> Result<()> {
                 client.list_launch_plans(request).await.map_err(|status| explain(&status))?.into_inner();
             list.launch_plans.into_iter().map(|it| (it.id, it.closure.and_then(|c| c.created_at))).collect()
         }
-        What::Executions { .. } | What::Execution { .. } | What::Nodes { .. } | What::Projects => {
-            bail!("not a registered entity")
-        }
+        What::Executions { .. }
+        | What::Execution { .. }
+        | What::Nodes { .. }
+        | What::Projects
+        | What::Debts => bail!("not a registered entity"),
     };
     let mut rows = Rows::new(&["NAME", "VERSION", "CREATED"]);
     for (id, created_at) in found {
@@ -211,6 +217,23 @@ async fn projects(target: &Target, format: Format) -> Result<()> {
     for project in list.map_err(|status| explain(&status))?.into_inner().projects {
         let domains: Vec<String> = project.domains.into_iter().map(|domain| domain.id).collect();
         rows.add([project.id, project.name, domains.join(", ")]);
+    }
+    rows.print(format)
+}
+
+async fn debts(target: &Target, format: Format) -> Result<()> {
+    let found = target.get_json("debts", &[]).await?;
+    let mut rows = Rows::new(&["EXECUTION", "PROJECT", "DOMAIN", "PHASE", "ENDED", "FORCED", "CAUSE"]);
+    for debt in found["debts"].as_array().into_iter().flatten() {
+        rows.add([
+            text(&debt["name"]).to_owned(),
+            text(&debt["project"]).to_owned(),
+            text(&debt["domain"]).to_owned(),
+            text(&debt["phase"]).to_lowercase(),
+            moment(&debt["ended_at"]),
+            if debt["forced"].as_bool().unwrap_or_default() { "yes" } else { "no" }.to_owned(),
+            text(&debt["cause"]).to_owned(),
+        ]);
     }
     rows.print(format)
 }

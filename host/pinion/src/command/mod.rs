@@ -6,6 +6,7 @@ pub(crate) mod get;
 pub(crate) mod logs;
 pub(crate) mod notify;
 pub(crate) mod plugin;
+pub(crate) mod recover;
 pub(crate) mod schedule;
 pub(crate) mod terminate;
 pub(crate) mod watch;

@@ -4,12 +4,14 @@
 
 mod attribute;
 mod claim;
+mod delivery;
 mod durability;
 mod execution;
 mod fence;
 mod filter;
 mod listing;
 mod node;
+mod outbox;
 mod paging;
 mod registry;
 mod sample;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use blob::Blob;
+use catalog::Catalog;
+use launch::Launcher;
 use model::{ExecutionId, layout};
 use plugins::pools::Pools;
 use prost::Message;
@@ -32,6 +34,8 @@ const IDLE: Duration = Duration::from_millis(30);
 pub struct World {
     pub store: Store,
     pub blob: Blob,
+    pub launcher: Launcher,
+    pub catalog: Catalog,
     pub plugins: Arc<FakePlugins>,
     pub cluster: Arc<FakeCluster>,
     pub clock: Arc<ManualClock>,
@@ -170,6 +174,8 @@ impl World {
         config.plugin_calls.cleanup_tries = 3;
         Self {
             cluster: Arc::new(FakeCluster::new(blob.clone())),
+            launcher: Launcher::new(launch::Config::default(), store.clone(), blob.clone()),
+            catalog: Catalog::new(store.clone(), blob.clone()),
             store,
             blob,
             plugins: Arc::new(FakePlugins::new()),
@@ -192,6 +198,8 @@ impl World {
             host: host.to_owned(),
             store: self.store.clone(),
             blob: self.blob.clone(),
+            launcher: self.launcher.clone(),
+            catalog: self.catalog.clone(),
             plugins: self.plugins.clone(),
             pools: self.pools.clone(),
             clusters: Clusters::new([self.cluster.clone() as Arc<dyn cluster::Cluster>]),

@@ -62,7 +62,7 @@ impl Flow {
             ..Self::default()
         };
         let template = workflow.template.unwrap_or_default();
-        template.nodes.iter().chain(template.failure_node.as_deref()).for_each(|node| flow.add(node));
+        template.nodes.iter().chain(template.failure_node.as_ref()).for_each(|node| flow.add(node));
         flow
     }
 
