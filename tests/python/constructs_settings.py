@@ -162,7 +162,7 @@ def case_files_are_fetched(w):
     with open(execution.outputs["o0"].download()) as found:
         check(found.read() == "hello")
     url = f"flyte://v1/{execution.id.project}/{execution.id.domain}/{execution.id.name}/n0/0/o/o0"
-    check("note.txt" in str(w.client.get(url)), w.client.get(url))
+    check(w.client.get(url).scalar.blob.uri.endswith("note.txt"), w.client.get(url))
 
 
 def case_references_stand_for_what_is_registered(w):

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
 
 mod api {
+    pub(crate) mod codec;
     pub(crate) mod world;
 
     mod arrays;
@@ -17,6 +18,7 @@ mod api {
     mod progress;
     mod projects;
     mod recovery;
+    mod raw;
     mod registration;
     mod rest;
     mod signals;

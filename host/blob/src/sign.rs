@@ -2,6 +2,9 @@
 //!
 //! A URL carries method, expiry and, for uploads, the digest of the body; all of them and the key are covered by an
 //! HMAC. Nothing is stored: any replica with the same secret checks what another one signed.
+//!
+//! What is signed stands in the query of an upload and in the path of a download: clients that fetch through `fsspec`
+//! take a question mark for a pattern.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +17,9 @@ use crate::{DataReference, SCHEME, encode};
 
 /// Where the signed routes are mounted.
 pub(crate) const PATH: &str = "/data/";
+
+/// Goes before each part of what is signed, where that stands in the path. No bucket has it in its name.
+const IN_PATH: char = '~';
 
 /// A URL that needs no further credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +64,7 @@ impl UrlSigner {
         Self { key }
     }
 
-    /// The path and query of a signed URL.
+    /// The path, and for uploads the query, of a signed URL.
     pub(crate) fn sign(
         &self,
         method: &Method,
@@ -69,13 +75,18 @@ impl UrlSigner {
         let md5 = content_md5.map(|md5| BASE64.encode(md5)).unwrap_or_default();
         let object = format!("{}/{}", r.bucket(), r.key());
         let signature = self.mac(method, &object, expires_at, &md5);
-        let mut url = format!("{PATH}{}?expires={expires_at}", encode::path(&object));
+        let signature = hex::encode(signature.finalize().into_bytes());
+        let object = encode::path(&object);
+        if *method == Method::GET {
+            return format!("{PATH}{IN_PATH}{expires_at}{IN_PATH}{signature}/{object}");
+        }
+        let mut url = format!("{PATH}{object}?expires={expires_at}");
         if !md5.is_empty() {
             url.push_str("&md5=");
             url.push_str(&encode::component(&md5));
         }
         url.push_str("&signature=");
-        url.push_str(&hex::encode(signature.finalize().into_bytes()));
+        url.push_str(&signature);
         url
     }
 
@@ -87,10 +98,16 @@ impl UrlSigner {
         query: &str,
         now: i64,
     ) -> Result<Permit, Refusal> {
-        let object = path.strip_prefix(PATH).and_then(encode::decode).ok_or(Refusal::BadPath)?;
+        let mut object = path.strip_prefix(PATH).and_then(encode::decode).ok_or(Refusal::BadPath)?;
         let mut expires = None;
         let mut md5 = String::new();
         let mut signature = None;
+        if let Some(signed) = object.strip_prefix(IN_PATH) {
+            let (claim, rest) = signed.split_once('/').ok_or(Refusal::BadPath)?;
+            let (until, mac) = claim.split_once(IN_PATH).ok_or(Refusal::BadSignature)?;
+            (expires, signature) = (until.parse().ok(), hex::decode(mac).ok());
+            object = rest.to_owned();
+        }
         for (name, value) in encode::query(query) {
             match name.as_str() {
                 "expires" => expires = value.parse::<i64>().ok(),
@@ -155,20 +172,41 @@ mod tests {
     fn any_change_is_refused() {
         let signer = UrlSigner::new("k");
         let r = DataReference::parse("s3://b/a").unwrap();
-        let (path, query) = split(&signer.sign(&Method::GET, &r, 100, None));
-        assert!(signer.check(&Method::HEAD, &path, &query, 100).is_ok());
+        let (path, query) = split(&signer.sign(&Method::PUT, &r, 100, None));
+        assert!(signer.check(&Method::PUT, &path, &query, 100).is_ok());
         for (method, path, query, now, refusal) in [
-            (Method::PUT, path.clone(), query.clone(), 100, Refusal::BadSignature),
-            (Method::GET, "/data/b/c".to_owned(), query.clone(), 100, Refusal::BadSignature),
-            (Method::GET, path.clone(), query.replace("100", "200"), 100, Refusal::BadSignature),
-            (Method::GET, path.clone(), format!("{query}&md5=AA%3D%3D"), 100, Refusal::BadSignature),
-            (Method::GET, path.clone(), String::new(), 100, Refusal::BadSignature),
-            (Method::GET, path.clone(), query.clone(), 101, Refusal::Expired),
-            (Method::GET, "/other/b/a".to_owned(), query.clone(), 100, Refusal::BadPath),
+            (Method::GET, path.clone(), query.clone(), 100, Refusal::BadSignature),
+            (Method::PUT, "/data/b/c".to_owned(), query.clone(), 100, Refusal::BadSignature),
+            (Method::PUT, path.clone(), query.replace("100", "200"), 100, Refusal::BadSignature),
+            (Method::PUT, path.clone(), format!("{query}&md5=AA%3D%3D"), 100, Refusal::BadSignature),
+            (Method::PUT, path.clone(), String::new(), 100, Refusal::BadSignature),
+            (Method::PUT, path.clone(), query.clone(), 101, Refusal::Expired),
+            (Method::PUT, "/other/b/a".to_owned(), query.clone(), 100, Refusal::BadPath),
         ] {
             assert_eq!(signer.check(&method, &path, &query, now), Err(refusal), "{method} {path}?{query}");
         }
         let other = UrlSigner::new("");
-        assert_eq!(other.check(&Method::GET, &path, &query, 100), Err(Refusal::BadSignature));
+        assert_eq!(other.check(&Method::PUT, &path, &query, 100), Err(Refusal::BadSignature));
+    }
+
+    #[test]
+    fn downloads_are_signed_in_the_path() {
+        let signer = UrlSigner::new("k");
+        let r = DataReference::parse("s3://b/d/ü [1]*.pb").unwrap();
+        let path = signer.sign(&Method::GET, &r, 100, None);
+        assert!(!path.contains(['?', '*', '[']) && path.ends_with(".pb"), "{path}");
+        let permit = signer.check(&Method::HEAD, &path, "", 100).unwrap();
+        assert_eq!(permit, Permit { reference: r, content_md5: None });
+        for (method, path, now, refusal) in [
+            (Method::PUT, path.clone(), 100, Refusal::BadSignature),
+            (Method::GET, path.replace("~100~", "~200~"), 100, Refusal::BadSignature),
+            (Method::GET, path.replace(".pb", ".p"), 100, Refusal::BadSignature),
+            (Method::GET, "/data/~100~zz/b/a".to_owned(), 100, Refusal::BadSignature),
+            (Method::GET, "/data/~100/b/a".to_owned(), 100, Refusal::BadSignature),
+            (Method::GET, "/data/~100~00".to_owned(), 100, Refusal::BadPath),
+            (Method::GET, path.clone(), 101, Refusal::Expired),
+        ] {
+            assert_eq!(signer.check(&method, &path, "", now), Err(refusal), "{method} {path}");
+        }
     }
 }

@@ -1,4 +1,7 @@
-//! Serves the URLs that the host signed: uploads and downloads of local objects, without further credentials.
+//! Serves the URLs that the host signed: uploads and downloads of local objects, without further credentials, and
+//! the way to objects that are elsewhere.
+
+use std::time::Duration;
 
 use axum::{Router, body::Body, extract::State, routing::any};
 use http::{Method, Request, Response, StatusCode, header};
@@ -6,6 +9,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use crate::{
     Blob, Error,
     digest::Expected,
+    local::Local,
     receive::{ReceiveError, Source, receive},
     serve::{self, Refused},
     sign::{PATH, Permit},
@@ -16,14 +20,9 @@ use crate::{
 const SANDBOX: &str = "sandbox allow-scripts allow-popups allow-downloads";
 
 impl Blob {
-    /// The routes of signed URLs, `PUT` and `GET /data/...`. Without local objects there are none.
+    /// The routes of signed URLs, `PUT` and `GET /data/...`.
     pub fn signed_routes(&self) -> Router {
-        match self.inner.backend {
-            Backend::Local(_) => {
-                Router::new().route(&format!("{PATH}{{*object}}"), any(handle)).with_state(self.clone())
-            }
-            Backend::Remote(_) => Router::new(),
-        }
+        Router::new().route(&format!("{PATH}{{*object}}"), any(handle)).with_state(self.clone())
     }
 }
 
@@ -40,8 +39,26 @@ async fn handle(State(blob): State<Blob>, request: Request<Body>) -> Response<Bo
     };
     if method == Method::PUT {
         upload(&blob, permit, request).await
+    } else if let Backend::Local(local) = &blob.inner.backend {
+        download(local, &permit, &request)
     } else {
-        download(&blob, &permit, &request)
+        redirect(&blob, &permit).await
+    }
+}
+
+/// How long a client may take to follow a redirect.
+const FOLLOW_WITHIN: Duration = Duration::from_mins(1);
+
+async fn redirect(blob: &Blob, permit: &Permit) -> Response<Body> {
+    let within = FOLLOW_WITHIN.min(blob.inner.config.max_signed_url_expiry.get());
+    match blob.sign_get(&permit.reference, within).await {
+        Ok(signed) => {
+            let mut response = status_only(StatusCode::TEMPORARY_REDIRECT);
+            serve::set(response.headers_mut(), header::LOCATION, &signed.url);
+            serve::set(response.headers_mut(), header::CACHE_CONTROL, "private, no-store");
+            response
+        }
+        Err(error) => refuse_object(error),
     }
 }
 
@@ -74,10 +91,7 @@ async fn upload(blob: &Blob, permit: Permit, request: Request<Body>) -> Response
     }
 }
 
-fn download(blob: &Blob, permit: &Permit, request: &Request<Body>) -> Response<Body> {
-    let Backend::Local(local) = &blob.inner.backend else {
-        return refuse(StatusCode::NOT_FOUND, "objects are not kept on this host");
-    };
+fn download(local: &Local, permit: &Permit, request: &Request<Body>) -> Response<Body> {
     let (file, meta) = match local.open(&permit.reference) {
         Ok(opened) => opened,
         Err(error) => return refuse_object(error),

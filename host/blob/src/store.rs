@@ -234,6 +234,13 @@ impl Blob {
         self.sign(Method::GET, r, expires, None).await
     }
 
+    /// Signs a URL of this host for downloads; where the object is elsewhere, the host sends the client on. It has no
+    /// query, which is more than clients that take it for a path can read.
+    pub fn sign_download(&self, r: &DataReference, expires: Duration) -> Result<SignedUrl, Error> {
+        self.check_expiry(expires)?;
+        self.sign_own(&Method::GET, r, expires, None)
+    }
+
     async fn sign(
         &self,
         method: Method,
@@ -241,23 +248,39 @@ impl Blob {
         expires: Duration,
         content_md5: Option<&[u8]>,
     ) -> Result<SignedUrl, Error> {
-        let max = self.inner.config.max_signed_url_expiry.get();
-        if expires > max {
-            return Err(Error::ExpiryTooLong { asked_secs: expires.as_secs(), max_secs: max.as_secs() });
-        }
-        let expires_at_unix = unix_now().saturating_add_unsigned(expires.as_secs());
+        self.check_expiry(expires)?;
         match &self.inner.backend {
-            Backend::Local(local) => {
-                local.path(r)?;
-                let path = self.inner.signer.sign(&method, r, expires_at_unix, content_md5);
-                let url = format!("{}{path}", self.inner.config.public_url.trim_end_matches('/'));
-                Ok(SignedUrl { url, headers: Default::default(), expires_at_unix })
-            }
+            Backend::Local(_) => self.sign_own(&method, r, expires, content_md5),
             Backend::Remote(remote) => {
+                let expires_at_unix = unix_now().saturating_add_unsigned(expires.as_secs());
                 let (url, headers) = remote.sign(method, r, expires, content_md5).await?;
                 Ok(SignedUrl { url, headers, expires_at_unix })
             }
         }
+    }
+
+    fn check_expiry(&self, expires: Duration) -> Result<(), Error> {
+        let max = self.inner.config.max_signed_url_expiry.get();
+        if expires > max {
+            return Err(Error::ExpiryTooLong { asked_secs: expires.as_secs(), max_secs: max.as_secs() });
+        }
+        Ok(())
+    }
+
+    fn sign_own(
+        &self,
+        method: &Method,
+        r: &DataReference,
+        expires: Duration,
+        content_md5: Option<&[u8]>,
+    ) -> Result<SignedUrl, Error> {
+        if let Backend::Local(local) = &self.inner.backend {
+            local.path(r)?;
+        }
+        let expires_at_unix = unix_now().saturating_add_unsigned(expires.as_secs());
+        let path = self.inner.signer.sign(method, r, expires_at_unix, content_md5);
+        let url = format!("{}{path}", self.inner.config.public_url.trim_end_matches('/'));
+        Ok(SignedUrl { url, headers: Default::default(), expires_at_unix })
     }
 
     /// Removes what crashed writers and abandoned multipart uploads left behind. Call it at start and daily.

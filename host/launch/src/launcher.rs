@@ -104,16 +104,22 @@ impl Launcher {
                 Some(guard)
             }
         };
-        let inputs = (&request.inputs, &complete);
+        let given = request.arrived.given(&request.inputs);
+        // Most often nothing was added to what the caller gave; then one object is both.
+        let complete = if request.inputs == complete {
+            None
+        } else {
+            Some(request.arrived.complete(&request.inputs, &complete, &plan.bytes))
+        };
         if request.name.is_some() {
             let _named = self.inner.name_locks.lock(&id).await;
             // Found out before the objects of the execution that has the name would be touched.
             if store.execution_get(&id).await?.is_some() {
                 return Err(Error::Exists(id));
             }
-            Box::pin(self.insert(row, inputs)).await?;
+            Box::pin(self.insert(row, given, complete)).await?;
         } else {
-            Box::pin(self.insert(row, inputs)).await?;
+            Box::pin(self.insert(row, given, complete)).await?;
         }
         tracing::debug!(execution = %id, target = %request.target.id(), "execution created");
         Ok(id)
@@ -167,24 +173,29 @@ impl Launcher {
         Ok(Some(Parent { execution: row.key, node, nesting: row.nesting }))
     }
 
-    /// Writes the objects, then the row.
+    /// Writes the objects, then the row. Without `complete`, what was given is complete.
     async fn insert(
         &self,
         mut row: ExecutionRow,
-        (given, complete): (&LiteralMap, &LiteralMap),
+        given: Vec<u8>,
+        complete: Option<Vec<u8>>,
     ) -> Result<(), Error> {
         let Inner { store, blob, .. } = &*self.inner;
         let root = blob.metadata_root();
         let complete_at = root.join(&layout::workflow_inputs(&row.id));
-        let put_complete = blob.put(&complete_at, complete.encode_to_vec().into());
-        // Most often nothing was added to what the caller gave; then one object is both.
-        let given_at = if given == complete {
-            put_complete.await?;
-            complete_at.clone()
-        } else {
-            let given_at = root.join(&layout::user_inputs(&row.id));
-            tokio::try_join!(blob.put(&given_at, given.encode_to_vec().into()), put_complete)?;
-            given_at
+        let given_at = match complete {
+            None => {
+                blob.put(&complete_at, given.into()).await?;
+                complete_at.clone()
+            }
+            Some(complete) => {
+                let given_at = root.join(&layout::user_inputs(&row.id));
+                tokio::try_join!(
+                    blob.put(&given_at, given.into()),
+                    blob.put(&complete_at, complete.into())
+                )?;
+                given_at
+            }
         };
         row.user_inputs_uri = given_at.as_str().to_owned();
         row.inputs_uri = complete_at.as_str().to_owned();
@@ -251,7 +262,7 @@ fn row(
         nesting,
         source: request.source.clone(),
         parent_node: parent.map(|parent| (parent.execution, parent.node.node.to_string())),
-        spec: resolved.spec.encode_to_vec(),
+        spec: request.arrived.spec(&resolved.spec),
         inputs_uri: String::new(),
         user_inputs_uri: String::new(),
         outputs_uri: String::new(),

@@ -11,6 +11,7 @@
 //! the stored spec, so that the worker reads one spec and need not know where a value came from; what the request
 //! says is stored as it came, because clients compare it.
 
+mod arrived;
 pub mod attributes;
 mod cluster;
 mod concurrency;
@@ -30,6 +31,7 @@ mod request;
 pub mod settings;
 mod single_task;
 
+pub use arrived::Arrived;
 pub use config::{Config, Defaults};
 pub use error::Error;
 pub use launcher::Launcher;

@@ -9,7 +9,7 @@ use proto::flyteidl::admin::{LaunchPlanClosure, LaunchPlanSpec};
 use proto::flyteidl::core::{LiteralMap, ParameterMap, QualityOfService};
 use store::Store;
 
-use crate::{Error, Target, inputs, launcher::decode, single_task};
+use crate::{Error, Target, arrived::PlanBytes, inputs, launcher::decode, single_task};
 
 /// Encoded bytes of plans that are remembered.
 const CACHE_BYTES: u64 = 32 << 20;
@@ -23,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) spec: Option<LaunchPlanSpec>,
     pub(crate) expected: ParameterMap,
     pub(crate) fixed: LiteralMap,
+    /// Defaults and fixed inputs as they were registered.
+    pub(crate) bytes: PlanBytes,
     /// Quality of service that the workflow asks for.
     pub(crate) quality: Option<QualityOfService>,
 }
@@ -60,7 +62,8 @@ impl Plan {
     fn weight(&self) -> u32 {
         let n_bytes = self.spec.as_ref().map_or(0, Message::encoded_len)
             + self.expected.encoded_len()
-            + self.fixed.encoded_len();
+            + self.fixed.encoded_len()
+            + self.bytes.len();
         u32::try_from(n_bytes + 512).unwrap_or(u32::MAX)
     }
 }
@@ -99,6 +102,7 @@ async fn of_launch_plan(store: &Store, id: &EntityId) -> Result<Plan, Error> {
     Ok(Plan {
         quality: quality_of(store, &row.workflow).await?,
         workflow: row.workflow,
+        bytes: PlanBytes::new(&row.spec, &row.closure),
         expected: closure.expected_inputs.unwrap_or_default(),
         fixed: spec.fixed_inputs.clone().unwrap_or_default(),
         spec: Some(spec),
@@ -112,6 +116,7 @@ async fn of_task(store: &Store, id: &EntityId) -> Result<Plan, Error> {
         spec: None,
         expected: inputs::all_required(&interface.inputs.unwrap_or_default()),
         fixed: LiteralMap::default(),
+        bytes: PlanBytes::default(),
         quality: None,
     })
 }

@@ -20,9 +20,11 @@ impl Launcher {
         overwrite_cache: bool,
         principal: &str,
     ) -> Result<ExecutionId, Error> {
-        let (row, mut spec, inputs) = self.original(original).await?;
+        let (row, mut spec, inputs, bytes) = self.original(original).await?;
         spec.overwrite_cache = overwrite_cache;
-        Box::pin(self.create(Request::relaunch(&row, spec, inputs, name, principal)?)).await
+        let mut request = Request::relaunch(&row, spec, inputs, name, principal)?;
+        request.arrived.inputs = bytes;
+        Box::pin(self.create(request)).await
     }
 
     /// Starts an execution again with the inputs its caller gave, so that what succeeded in the original need not run
@@ -65,8 +67,9 @@ impl Launcher {
         parent: Option<Parent>,
         principal: &str,
     ) -> Result<ExecutionId, Error> {
-        let (row, spec, inputs) = self.original(original).await?;
+        let (row, spec, inputs, bytes) = self.original(original).await?;
         let mut request = Request::recover(&row, spec, inputs, name, principal)?;
+        request.arrived.inputs = bytes;
         if let Some(metadata) = &mut request.spec.metadata {
             metadata.parent_node_execution = node;
         }
@@ -74,13 +77,16 @@ impl Launcher {
         Box::pin(self.create(request)).await
     }
 
-    /// An execution with its spec and the inputs its caller gave.
-    async fn original(&self, id: &ExecutionId) -> Result<(ExecutionRow, ExecutionSpec, LiteralMap), Error> {
+    /// An execution with its spec and the inputs its caller gave, read and as bytes.
+    async fn original(
+        &self,
+        id: &ExecutionId,
+    ) -> Result<(ExecutionRow, ExecutionSpec, LiteralMap, Vec<u8>), Error> {
         let row = self.store().execution_get(id).await?;
         let row = row.ok_or_else(|| Error::UnknownExecution(id.clone()))?;
         let spec: ExecutionSpec = decode(&row.spec, "spec", id)?;
         let bytes = self.blob().get(&DataReference::parse(row.user_inputs_uri.as_str())?).await?;
         let inputs: LiteralMap = decode(&bytes, "user inputs", id)?;
-        Ok((row, spec, inputs))
+        Ok((row, spec, inputs, bytes.to_vec()))
     }
 }

@@ -7,7 +7,7 @@ use proto::flyteidl::admin::{
 use proto::flyteidl::core::{LiteralMap, ResourceType};
 use store::{ExecutionKey, ExecutionRow};
 
-use crate::Error;
+use crate::{Arrived, Error};
 
 /// What an execution runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,9 +61,18 @@ pub struct Request {
     pub source: Option<ExecutionId>,
     /// The node that starts it.
     pub parent: Option<Parent>,
+    /// Spec and inputs as they arrived.
+    pub arrived: Arrived,
 }
 
 impl Request {
+    /// Adds the bytes of the `admin.ExecutionCreateRequest` that it was read from, so that what is stored of it are
+    /// those.
+    #[must_use]
+    pub fn with_arrived(self, request: &[u8]) -> Self {
+        Self { arrived: Arrived::of_request(request), ..self }
+    }
+
     /// Reads a client's request.
     ///
     /// # Errors
@@ -89,6 +98,7 @@ impl Request {
             mode,
             source: None,
             parent: None,
+            arrived: Arrived::default(),
         })
     }
 
@@ -157,6 +167,7 @@ impl Request {
             mode,
             source: Some(original.id.clone()),
             parent: None,
+            arrived: Arrived { spec: original.spec.clone(), inputs: Vec::new() },
         })
     }
 
@@ -189,6 +200,7 @@ impl Request {
             mode: ExecutionMode::Scheduled,
             source: None,
             parent: None,
+            arrived: Arrived::default(),
         })
     }
 
@@ -228,6 +240,7 @@ impl Request {
             mode: ExecutionMode::ChildWorkflow,
             source: None,
             parent: Some(parent),
+            arrived: Arrived::default(),
         })
     }
 }

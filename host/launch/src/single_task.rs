@@ -1,15 +1,18 @@
 //! Registers, once, the workflow and launch plan around a task that is started by itself.
 
-use compiler::workflow_of_task;
-use model::{EntityId, EntityKind, Timestamp, digest};
+use compiler::{Arrived, workflow_of_task};
+use model::{EntityId, EntityKind, Timestamp, digest, raw};
 use prost::Message;
-use proto::flyteidl::admin::{
-    LaunchPlanClosure, LaunchPlanSpec, NamedEntityState, TaskClosure, WorkflowClosure,
-};
+use proto::flyteidl::admin::{LaunchPlanClosure, LaunchPlanSpec, NamedEntityState, TaskClosure};
 use proto::flyteidl::core::{CompiledTask, TypedInterface};
 use store::{EntityRow, LaunchPlanRow, NamedEntityRow, Store};
 
 use crate::{Error, inputs};
+
+/// Number of `admin.TaskClosure.compiled_task`.
+const COMPILED_TASK: u32 = 1;
+/// Number of `admin.WorkflowClosure.compiled_workflow`.
+const COMPILED_WORKFLOW: u32 = 1;
 
 /// What the names of generated workflows start with.
 pub const NAME_PREFIX: &str = ".flytegen.";
@@ -34,7 +37,8 @@ pub(crate) async fn prepare(store: &Store, task: &EntityId) -> Result<TypedInter
     let interface = compiled.template.as_ref().and_then(|t| t.interface.clone()).unwrap_or_default();
     let workflow = workflow_id(task);
     if store.entity_get_many(std::slice::from_ref(&workflow)).await?.is_empty() {
-        register(store, task, workflow, compiled, &interface).await?;
+        let stored = raw::field(&row.closure, COMPILED_TASK).into_owned();
+        register(store, task, workflow, (compiled, stored), &interface).await?;
     }
     Ok(interface)
 }
@@ -45,7 +49,7 @@ async fn register(
     store: &Store,
     task: &EntityId,
     workflow: EntityId,
-    compiled: CompiledTask,
+    compiled: (CompiledTask, Vec<u8>),
     interface: &TypedInterface,
 ) -> Result<(), Error> {
     let now = Timestamp::now();
@@ -70,7 +74,7 @@ async fn register(
 fn workflow_row(
     task: &EntityId,
     workflow: EntityId,
-    compiled: CompiledTask,
+    (compiled, stored): (CompiledTask, Vec<u8>),
     interface: &TypedInterface,
     now: Timestamp,
 ) -> Result<EntityRow, Error> {
@@ -79,13 +83,15 @@ fn workflow_row(
     generated.id = Some(workflow.to_proto());
     let compiled_workflow = compiler::compile_workflow(generated, Vec::new(), &[compiled], &[])
         .map_err(|errors| Error::SingleTask { task: Box::new(task.clone()), errors: errors.to_string() })?;
-    let closure = WorkflowClosure { compiled_workflow: Some(compiled_workflow), created_at: None };
+    let arrived = Arrived { tasks: vec![stored.into()], ..Arrived::default() };
+    let mut content = Vec::new();
+    raw::put(COMPILED_WORKFLOW, &compiler::encode_compiled(&compiled_workflow, &arrived), &mut content);
     Ok(EntityRow {
         id: workflow,
-        digest: digest::of_message(&closure).to_vec(),
+        digest: digest::of_bytes(&content).to_vec(),
         task_type: String::new(),
         short_description: String::new(),
-        closure: closure.encode_to_vec(),
+        closure: content,
         interface: interface.encode_to_vec(),
         created_at: now,
     })

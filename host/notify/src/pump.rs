@@ -33,6 +33,9 @@ const HELD_BACK: (Duration, Duration) = (Duration::from_millis(2), Duration::fro
 /// Time between two looks at a page that takes long.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Most events beyond the limit that are counted, and given up, at once.
+const MAX_EXCESS: u32 = 1_000_000;
+
 /// How many looks pass between two counts of what waits.
 const COUNT_EVERY: u32 = 10;
 
@@ -102,7 +105,7 @@ impl Pump {
                     looks += 1;
                     self.place.cursor = page.reached(self.place.cursor);
                     self.place.note(&shared, page.take_lost()).await?;
-                    if looks.is_multiple_of(COUNT_EVERY) && self.skip().await? {
+                    if looks % COUNT_EVERY == 1 && self.skip().await? {
                         return Ok(());
                     }
                 }
@@ -119,7 +122,7 @@ impl Pump {
     async fn skip(&mut self) -> Result<bool, Ended> {
         let (shared, most) = (Arc::clone(&self.shared), self.shared.config.max_backlog);
         let from = self.place.cursor;
-        let count = || shared.store.outbox_behind(from, most.saturating_mul(2));
+        let count = || shared.store.outbox_behind(from, most.saturating_add(MAX_EXCESS));
         let behind = shared.persist("count events", count).await?;
         if most == 0 || behind <= most {
             return Ok(false);

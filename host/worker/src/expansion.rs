@@ -3,12 +3,12 @@
 //! `futures.pb` is what the task wrote; `dynamic_compiled.pb` beside it is what became of it, and what every later life
 //! and every client reads. The compiled file is written before anyone is told that the node expanded.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use compiler::LaunchPlanInterface;
 use engine::{Expansion, NodeIdx, Observation};
-use model::{EntityId, EntityKind, Timestamp};
+use model::{EntityId, EntityKind, Timestamp, raw};
 use prost::Message;
 use proto::flyteidl::admin::{LaunchPlanClosure, LaunchPlanSpec, TaskClosure};
 use proto::flyteidl::core::{
@@ -30,6 +30,8 @@ use crate::shared::Shared;
 /// Code of an error about a workflow that a task wrote and that cannot be run.
 const BUILD_FAILED: &str = "DynamicWorkflowBuildFailed";
 const COMPILED: &str = "dynamic_compiled.pb";
+/// Number of `admin.TaskClosure.compiled_task`.
+const COMPILED_TASK: u32 = 1;
 
 /// A workflow that a task made.
 #[derive(Clone, Debug)]
@@ -100,7 +102,7 @@ impl Source {
 /// Compiles what a task wrote and keeps the result beside it.
 pub(crate) async fn make(shared: &Shared, source: &Source) -> Result<Made, Failure> {
     let bytes = read_spec(shared, &source.spec_uri).await?;
-    let spec = DynamicJobSpec::decode(bytes)
+    let spec = DynamicJobSpec::decode(bytes.clone())
         .map_err(|error| bad(format!("{} is no dynamic job spec: {error}", source.spec_uri)))?;
     let (actual, allowed) = (compiler::dynamic_node_count(&spec), shared.config.max_dynamic_nodes);
     if actual > allowed {
@@ -110,13 +112,15 @@ pub(crate) async fn make(shared: &Shared, source: &Source) -> Result<Made, Failu
     }
     let parent = TaskTemplate::decode(source.parent.clone()).map_err(|error| bad(error.to_string()))?;
     let needed = compiler::dynamic_requirements(&spec);
-    let tasks = tasks(shared, &needed.tasks).await?;
+    let (tasks, stored) = tasks(shared, &needed.tasks).await?.into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
     let plans = launch_plans(shared, &needed.launch_plans).await?;
     let id = source.id.clone();
     let compiled = tokio::task::spawn_blocking(move || {
         let compiled = compiler::compile_dynamic(spec, id, &parent, &tasks, &plans)
             .map_err(|errors| bad(format!("the workflow does not compile: {errors}")))?;
-        let bytes = Bytes::from(compiled.encode_to_vec());
+        let mut arrived = compiler::Arrived::of_dynamic(&bytes);
+        arrived.tasks.extend(stored.into_iter().map(Cow::Owned));
+        let bytes = Bytes::from(compiler::encode_compiled(&compiled, &arrived));
         let program = Program::of_compiled(&compiled, &bytes).map_err(Failure::Bad)?;
         Ok::<_, Failure>((program, bytes))
     });
@@ -163,8 +167,8 @@ async fn read_spec(shared: &Shared, uri: &str) -> Result<Bytes, Failure> {
     }
 }
 
-/// The registered ones; what is missing is the compiler's finding.
-async fn tasks(shared: &Shared, ids: &[Identifier]) -> Result<Vec<CompiledTask>, Failure> {
+/// The registered ones, read and as they are stored; what is missing is the compiler's finding.
+async fn tasks(shared: &Shared, ids: &[Identifier]) -> Result<Vec<(CompiledTask, Vec<u8>)>, Failure> {
     let ids: Vec<_> = ids.iter().filter_map(|id| EntityId::from_proto(EntityKind::Task, id).ok()).collect();
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -173,7 +177,8 @@ async fn tasks(shared: &Shared, ids: &[Identifier]) -> Result<Vec<CompiledTask>,
     let task = |row: &EntityRow| {
         let closure = TaskClosure::decode(row.closure.as_slice())
             .map_err(|error| bad(format!("{} is registered but cannot be read: {error}", row.id)))?;
-        Ok(closure.compiled_task.unwrap_or_default())
+        let stored = raw::field(&row.closure, COMPILED_TASK).into_owned();
+        Ok((closure.compiled_task.unwrap_or_default(), stored))
     };
     rows.iter().map(task).collect()
 }

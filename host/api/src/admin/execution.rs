@@ -27,9 +27,11 @@ const MAX_CAUSE: usize = 8 * 1024;
 pub(super) async fn create(
     cx: &Context,
     request: ExecutionCreateRequest,
+    arrived: &[u8],
     principal: &str,
 ) -> Result<ExecutionCreateResponse> {
-    let id = Box::pin(cx.launcher.create(Request::from_proto(request, principal)?)).await?;
+    let request = Request::from_proto(request, principal)?.with_arrived(arrived);
+    let id = Box::pin(cx.launcher.create(request)).await?;
     Ok(ExecutionCreateResponse { id: Some(id.to_proto()) })
 }
 

@@ -137,7 +137,8 @@ impl AdminService for Admin {
         request: Request<pb::ExecutionCreateRequest>,
     ) -> Reply<pb::ExecutionCreateResponse> {
         let caller = caller(&request);
-        reply(execution::create(&self.0, request.into_inner(), &caller).await)
+        let arrived = raw::arrived(&request);
+        reply(execution::create(&self.0, request.into_inner(), &arrived, &caller).await)
     }
 
     async fn relaunch_execution(

@@ -50,18 +50,18 @@ pub(crate) async fn literal_map(blob: &Blob, uri: &str, max: u64) -> Result<Byte
 async fn try_read(blob: &Blob, uri: &str, max_inline: u64) -> Result<Data, ReadError> {
     match literal_map(blob, uri, max_inline).await {
         Ok(full) => {
-            let url = signed(blob, uri, full.len() as u64).await.ok();
+            let url = signed(blob, uri, full.len() as u64).ok();
             Ok(Data { full: Some(full), url })
         }
         Err(ReadError::Blob(blob::Error::TooLarge { size, .. })) => {
-            Ok(Data { full: None, url: Some(signed(blob, uri, size).await?) })
+            Ok(Data { full: None, url: Some(signed(blob, uri, size)?) })
         }
         Err(error) => Err(error),
     }
 }
 
-async fn signed(blob: &Blob, uri: &str, size: u64) -> Result<UrlBlob, blob::Error> {
+fn signed(blob: &Blob, uri: &str, size: u64) -> Result<UrlBlob, blob::Error> {
     let expires = blob.config().max_signed_url_expiry.get();
-    let signed = blob.sign_get(&DataReference::parse(uri)?, expires).await?;
+    let signed = blob.sign_download(&DataReference::parse(uri)?, expires)?;
     Ok(UrlBlob { url: signed.url, bytes: i64::try_from(size).unwrap_or(i64::MAX) })
 }

@@ -1,7 +1,7 @@
 //! Projects, names and the version.
 
 use proto::flyteidl::admin::*;
-use proto::flyteidl::core::{ResourceType, SignalIdentifier};
+use proto::flyteidl::core::ResourceType;
 use tonic::Code;
 
 use super::world::*;

@@ -7,59 +7,14 @@ use proto::flyteidl::admin::*;
 use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 
-use super::world::*;
+use super::{codec::RawCodec, world::*};
 
 /// Sends bytes as a message to a method, and gives back the status.
 async fn send(world: &World, path: &'static str, bytes: Vec<u8>) -> Result<(), Status> {
     let mut grpc = tonic::client::Grpc::new(world.channel.clone());
     grpc.ready().await.unwrap();
     let path = PathAndQuery::from_static(path);
-    grpc.unary(tonic::Request::new(bytes), path, raw::RawCodec).await.map(drop)
-}
-
-mod raw {
-    use bytes::{Buf, BufMut};
-    use tonic::{
-        Status,
-        codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    };
-
-    pub(super) struct RawCodec;
-
-    impl Codec for RawCodec {
-        type Encode = Vec<u8>;
-        type Decode = Vec<u8>;
-        type Encoder = Self;
-        type Decoder = Self;
-
-        fn encoder(&mut self) -> Self {
-            Self
-        }
-
-        fn decoder(&mut self) -> Self {
-            Self
-        }
-    }
-
-    impl Encoder for RawCodec {
-        type Item = Vec<u8>;
-        type Error = Status;
-
-        fn encode(&mut self, item: Vec<u8>, buf: &mut EncodeBuf<'_>) -> Result<(), Status> {
-            buf.put_slice(&item);
-            Ok(())
-        }
-    }
-
-    impl Decoder for RawCodec {
-        type Item = Vec<u8>;
-        type Error = Status;
-
-        fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
-            let bytes = buf.copy_to_bytes(buf.remaining());
-            Ok(Some(bytes.to_vec()))
-        }
-    }
+    grpc.unary(tonic::Request::new(bytes), path, RawCodec).await.map(drop)
 }
 
 #[tokio::test]

@@ -67,3 +67,17 @@ async fn store_signed_urls_work() {
     assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "123456789"));
     assert_eq!(client.put(&get.url).body("x").send().await.unwrap().status(), 403);
 }
+
+#[tokio::test]
+async fn clients_are_sent_on_to_the_store() {
+    let world = world().await;
+    let (remote, address) = world.served_remote("miniostorage").await;
+    remote.put(&r("out/x y.pb"), noise(1_000)).await.unwrap();
+    let signed = remote.sign_download(&r("out/x y.pb"), Duration::from_secs(60)).unwrap();
+    assert!(signed.url.starts_with(&address) && !signed.url.contains('?'), "{}", signed.url);
+    let answer = reqwest::get(&signed.url).await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.bytes().await.unwrap()), (200, noise(1_000)));
+    let other = signed.url.replace("x%20y.pb", "x.pb");
+    assert_ne!(other, signed.url);
+    assert_eq!(reqwest::get(other).await.unwrap().status(), 403);
+}

@@ -49,6 +49,19 @@ fn spawn(listener: TcpListener, router: Router) {
 impl World {
     /// A handle on the same objects that goes through the S3 endpoint.
     pub fn remote(&self, secret_key: &str) -> Blob {
+        self.remote_at(secret_key, Config::default().public_url)
+    }
+
+    /// As [`World::remote`], with a host that serves its URLs, and where that is.
+    pub async fn served_remote(&self, secret_key: &str) -> (Blob, String) {
+        let public = listener().await;
+        let address = url(&public);
+        let blob = self.remote_at(secret_key, address.clone());
+        spawn(public, blob.signed_routes());
+        (blob, address)
+    }
+
+    fn remote_at(&self, secret_key: &str, public_url: String) -> Blob {
         let s3 = S3Config {
             endpoint: self.s3.clone(),
             access_key: "minio".into(),
@@ -56,7 +69,7 @@ impl World {
             region: "us-east-1".into(),
             ..S3Config::default()
         };
-        Blob::new(Config { s3: Some(s3), ..Config::default() }).unwrap()
+        Blob::new(Config { s3: Some(s3), public_url, ..Config::default() }).unwrap()
     }
 
     /// Names of what lies in the directory of temporary files.

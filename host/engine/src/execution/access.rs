@@ -199,9 +199,13 @@ impl Execution {
         Some((error?, failed.unwrap_or_default()))
     }
 
-    /// How the node stood in the execution that is recovered.
+    /// How the node stood in the execution that is recovered. Nothing of a failure node and what it holds: it handles
+    /// the failure of this execution.
     pub fn recalled(&self, node: NodeIdx) -> Option<&Outcome> {
-        self.recalled.as_ref()?.by_id.get(&*self.unique_id(node))
+        let recalled = self.recalled.as_ref()?;
+        let scope = self.scope(self.scope_of(node));
+        let may_recall = scope.recalls && scope.failure_slot() != Some(node);
+        recalled.by_id.get(&*self.unique_id(node)).filter(|_| may_recall)
     }
 
     /// The node's unique id in the execution: below another node `<its unique id>-<its attempt>-<node id>`. One

@@ -167,12 +167,9 @@ impl Execution {
         self.refresh(node);
     }
 
-    /// Whether the node need not run because it succeeded in the execution that is recovered. A failure node handles
-    /// this execution's failure, and an end node gives this execution's outputs: they always run.
+    /// Whether the node need not run because it succeeded in the execution that is recovered. An end node gives this
+    /// execution's outputs: it always runs.
     fn succeeded_before(&self, node: NodeIdx) -> bool {
-        if self.recalled.is_none() || self.is_failure_node(node) {
-            return false;
-        }
         let is_fixed = matches!(self.graph_node(node).kind, NodeKind::Start | NodeKind::End);
         !is_fixed && self.recalled(node).is_some_and(|outcome| outcome.phase.is_success())
     }

@@ -54,6 +54,9 @@ impl Execution {
             this.restore_scope(next, own, &rows)?;
             next += 1;
         }
+        // Inner scopes are restored last: only now is it known whether something is live in them.
+        let owners: Vec<NodeIdx> = this.scopes.iter().rev().filter_map(|scope| scope.owner).collect();
+        owners.into_iter().for_each(|owner| this.refresh(owner));
         match rows.into_values().flatten().next() {
             Some(orphan) => Err(Error::UnknownNode { node: orphan.id }),
             None => Ok(this),

@@ -55,6 +55,9 @@ pub(super) struct Scope {
     pub(super) closure: Option<NodeIdx>,
     /// Whether it lies below an array: its nodes take no places of `max_parallelism`.
     pub(super) in_array: bool,
+    /// Whether what an earlier execution achieved may be taken over: not below a failure node, which handles the failure
+    /// of this one.
+    pub(super) recalls: bool,
     pub(super) first: NodeIdx,
     pub(super) len: u32,
     /// What unique ids of its nodes begin with.
@@ -154,6 +157,7 @@ impl Execution {
             around: ROOT,
             closure: None,
             in_array: false,
+            recalls: true,
             first: 0,
             prefix: Box::default(),
             status: Status::Open,
@@ -193,6 +197,7 @@ impl Execution {
             around,
             closure: if is_expansion { Some(owner) } else { outer.closure },
             in_array: outer.in_array || is_array,
+            recalls: outer.recalls && outer.failure_slot() != Some(owner),
             first,
             len,
             prefix: format!("{}-{}-", self.unique_id(owner), self.node(owner).attempt).into(),

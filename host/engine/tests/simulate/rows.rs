@@ -1,22 +1,25 @@
 //! Stands for the store: the rows as committed, and the checks every change of them must pass.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use engine::{
-    AttemptChange, AttemptChangeKind, AttemptRow, Changes, Execution, ExecutionSnapshot, NodeIdx, NodePhase,
-    NodeSnapshot, Observation, Phase, Report, transition,
+    AttemptChangeKind, AttemptRow, Changes, Execution, ExecutionSnapshot, Expansion, NodeIdx, NodeKind,
+    NodePhase, NodeSnapshot, Observation, Phase, Report, transition,
 };
 use model::Timestamp;
+
+/// An attempt, by the unique id of its node.
+pub type Key = (Arc<str>, u32);
 
 /// What a round changed, as the shell writes it.
 #[derive(Clone, Debug)]
 pub struct Batch {
     execution: Option<ExecutionSnapshot>,
-    nodes: Vec<(NodeIdx, NodeSnapshot)>,
+    nodes: Vec<NodeSnapshot>,
     /// An attempt whose end the plugin reported, without asking to be aborted.
-    ended: Option<(NodeIdx, u32)>,
-    attempts: Vec<AttemptChange>,
+    ended: Option<Key>,
+    attempts: Vec<(Key, bool, AttemptChangeKind)>,
     /// Whether nothing is left to do; written with the execution's row.
     done: Option<bool>,
 }
@@ -25,8 +28,12 @@ pub struct Batch {
 #[derive(Clone, Debug)]
 pub struct Rows {
     pub execution: ExecutionSnapshot,
-    pub nodes: BTreeMap<NodeIdx, NodeSnapshot>,
-    pub attempts: BTreeMap<(NodeIdx, u32), AttemptRow>,
+    /// By unique id.
+    pub nodes: BTreeMap<Arc<str>, NodeSnapshot>,
+    /// Of tasks.
+    pub attempts: BTreeMap<Key, AttemptRow>,
+    /// Of nodes that run no task: no row tells of them; whether the last that was heard is that they are open.
+    pub others: BTreeMap<Key, bool>,
     pub done: bool,
 }
 
@@ -36,30 +43,42 @@ impl Batch {
         let execution = changes.execution.then(|| ExecutionSnapshot {
             phase: run.phase(),
             abort_cause: None,
+            abort_forced: false,
             error: run.error().cloned(),
             created_at: run.created_at(),
             started_at: run.started_at(),
             ended_at: run.ended_at(),
         });
-        let nodes = changes.nodes.iter().map(|node| (*node, snapshot(run, *node))).collect();
+        let attempt = |change: &engine::AttemptChange| {
+            let is_task = matches!(run.graph_node(change.node).kind, NodeKind::Task { .. });
+            ((run.unique_id(change.node), change.attempt), is_task, change.kind.clone())
+        };
         Self {
             execution,
-            nodes,
+            nodes: changes.nodes.iter().map(|node| snapshot(run, *node)).collect(),
             ended: ended(run, changes, observation),
-            attempts: changes.attempts.clone(),
+            attempts: changes.attempts.iter().map(attempt).collect(),
             done: changes.execution.then(|| run.is_done()),
         }
     }
 }
 
-fn snapshot(run: &Execution, node: NodeIdx) -> NodeSnapshot {
+/// A node's row.
+pub fn snapshot(run: &Execution, node: NodeIdx) -> NodeSnapshot {
     let state = run.node(node);
+    let expansion = state.spec_uri.as_ref().map(|uri| {
+        let end = run.end_of(node).expect("what a task made runs");
+        Expansion { graph: Arc::clone(run.graph_of(end)), spec_uri: uri.to_string() }
+    });
     NodeSnapshot {
-        id: run.graph().nodes[node as usize].id.to_string(),
+        id: run.unique_id(node).to_string(),
+        parent: run.parent(node).map(|parent| run.unique_id(parent).to_string()).unwrap_or_default(),
         phase: state.phase,
         attempt: state.attempt,
         attempt_row: AttemptRow::Absent,
         system_failures: state.system_failures,
+        detail: state.detail,
+        expansion,
         error: state.error.as_deref().cloned(),
         input_uri: state.input_uri.to_string(),
         output_uri: state.output_uri.to_string(),
@@ -73,7 +92,7 @@ fn snapshot(run: &Execution, node: NodeIdx) -> NodeSnapshot {
 }
 
 /// The attempt whose task row now says that it ended by itself.
-fn ended(run: &Execution, changes: &Changes, observation: &Observation) -> Option<(NodeIdx, u32)> {
+fn ended(run: &Execution, changes: &Changes, observation: &Observation) -> Option<Key> {
     let Observation::TaskReported { node, attempt, report } = observation else { return None };
     if !changes.nodes.contains(node) {
         return None;
@@ -81,12 +100,13 @@ fn ended(run: &Execution, changes: &Changes, observation: &Observation) -> Optio
     let state = run.nodes().get(*node as usize)?;
     let wanted = match report {
         Report::Succeeded { .. } => state.phase == NodePhase::Succeeded,
+        Report::Expanded { .. } => state.spec_uri.is_some(),
         Report::Failed { cleanup, .. } => {
             !cleanup && matches!(state.phase, NodePhase::RetryableFailure | NodePhase::Failing)
         }
         Report::Waiting | Report::Running => false,
     };
-    (wanted && state.attempt == *attempt && state.open).then_some((*node, *attempt))
+    (wanted && state.attempt == *attempt && state.open).then(|| (run.unique_id(*node), *attempt))
 }
 
 impl Rows {
@@ -94,12 +114,14 @@ impl Rows {
         let execution = ExecutionSnapshot {
             phase: Phase::Queued,
             abort_cause: None,
+            abort_forced: false,
             error: None,
             created_at: Timestamp(0),
             started_at: None,
             ended_at: None,
         };
-        Self { execution, nodes: BTreeMap::new(), attempts: BTreeMap::new(), done: false }
+        let (attempts, others) = (BTreeMap::new(), BTreeMap::new());
+        Self { execution, nodes: BTreeMap::new(), attempts, others, done: false }
     }
 
     /// Writes a batch after checking that each change in it is legal.
@@ -108,20 +130,30 @@ impl Rows {
             let before = self.execution.phase;
             assert!(legal_execution(before, after.phase), "execution {before:?} -> {:?}", after.phase);
             let abort_cause = self.execution.abort_cause.take();
-            self.execution = ExecutionSnapshot { abort_cause, ..after };
+            let abort_forced = self.execution.abort_forced;
+            self.execution = ExecutionSnapshot { abort_cause, abort_forced, ..after };
         }
-        for (node, after) in batch.nodes {
-            let before = self.nodes.get(&node).map(|row| row.phase).unwrap_or_default();
-            assert!(legal_node(before, after.phase), "node {node}: {before:?} -> {:?}", after.phase);
-            self.nodes.insert(node, after);
+        for after in batch.nodes {
+            let id: Arc<str> = after.id.as_str().into();
+            let before = self.nodes.get(&id).map(|row| row.phase).unwrap_or_default();
+            assert!(legal_node(before, after.phase), "node {id}: {before:?} -> {:?}", after.phase);
+            let has_parent = after.parent.is_empty() || self.nodes.contains_key(after.parent.as_str());
+            assert!(has_parent || before == NodePhase::NotYetStarted, "{id} has a row before its parent");
+            self.nodes.insert(id, after);
+        }
+        for row in self.nodes.values() {
+            assert!(row.parent.is_empty() || self.nodes.contains_key(row.parent.as_str()));
         }
         if let Some(key) = batch.ended
             && let Some(row) = self.attempts.get_mut(&key).filter(|row| **row == AttemptRow::Live)
         {
             *row = AttemptRow::Ended;
         }
-        for AttemptChange { node, attempt, kind, at: _ } in batch.attempts {
-            self.change_attempt(node, attempt, &kind);
+        for (key, is_task, kind) in batch.attempts {
+            match is_task {
+                true => self.change_attempt(key, &kind),
+                false => _ = self.others.insert(key, kind == AttemptChangeKind::Opened),
+            }
         }
         if let Some(done) = batch.done {
             assert!(!self.done || done, "a finished execution came back to life");
@@ -130,23 +162,20 @@ impl Rows {
         self.check_clean();
     }
 
-    fn change_attempt(&mut self, node: NodeIdx, attempt: u32, kind: &AttemptChangeKind) {
-        let key = (node, attempt);
+    fn change_attempt(&mut self, key: Key, kind: &AttemptChangeKind) {
         match kind {
             AttemptChangeKind::Opened => {
-                let live = self
-                    .attempts
-                    .range((node, 0)..=(node, u32::MAX))
-                    .find(|(_, row)| **row != AttemptRow::Closed);
+                let of_node = (Arc::clone(&key.0), 0)..=(Arc::clone(&key.0), u32::MAX);
+                let live = self.attempts.range(of_node).find(|(_, row)| **row != AttemptRow::Closed);
                 assert!(live.is_none(), "{key:?} opened beside {live:?}");
-                assert!(self.attempts.insert(key, AttemptRow::Live).is_none(), "{key:?} opened twice");
-                assert_eq!(self.nodes[&node].attempt, attempt, "opened attempt is not the node's");
+                assert_eq!(self.nodes[&key.0].attempt, key.1, "opened attempt is not the node's");
+                assert!(self.attempts.insert(key, AttemptRow::Live).is_none(), "opened twice");
             }
             AttemptChangeKind::Ended { .. } => {
                 assert_eq!(self.attempts.get(&key), Some(&AttemptRow::Live), "{key:?} ended by the engine");
             }
             AttemptChangeKind::Closed => {
-                let row = self.attempts.insert(key, AttemptRow::Closed);
+                let row = self.attempts.insert(key.clone(), AttemptRow::Closed);
                 assert!(
                     matches!(row, Some(AttemptRow::Live | AttemptRow::Ended)),
                     "{key:?} closed, was {row:?}"
@@ -155,25 +184,27 @@ impl Rows {
         }
     }
 
-    /// Failed, aborted and finished executions have nothing open.
+    /// Failed, aborted and finished executions have nothing open; a forced abort cleans up behind.
     fn check_clean(&self) {
-        let must_be_clean = self.done || matches!(self.execution.phase, Phase::Failed | Phase::Aborted);
-        let open = self.attempts.iter().find(|(_, row)| **row != AttemptRow::Closed);
-        assert!(!must_be_clean || open.is_none(), "{:?} with {open:?}", self.execution.phase);
+        let forced = self.execution.phase == Phase::Aborted && self.execution.abort_forced;
+        let ended = matches!(self.execution.phase, Phase::Failed | Phase::Aborted) && !forced;
+        let open = self.open().next();
+        assert!(!(self.done || ended) || open.is_none(), "{:?} with {open:?}", self.execution.phase);
+    }
+
+    /// Attempts that are not closed.
+    pub fn open(&self) -> impl Iterator<Item = &Key> {
+        let tasks = self.attempts.iter().filter(|(_, row)| **row != AttemptRow::Closed).map(|(key, _)| key);
+        tasks.chain(self.others.iter().filter(|(_, open)| **open).map(|(key, _)| key))
     }
 
     /// The node rows, each with how the row of its current attempt stands.
     pub fn snapshots(&self) -> Vec<NodeSnapshot> {
-        let with_attempt = |(node, row): (&NodeIdx, &NodeSnapshot)| {
-            let attempt_row = self.attempts.get(&(*node, row.attempt)).copied().unwrap_or_default();
-            NodeSnapshot { attempt_row, ..row.clone() }
+        let with_attempt = |(id, row): (&Arc<str>, &NodeSnapshot)| {
+            let attempt_row = self.attempts.get(&(Arc::clone(id), row.attempt)).copied();
+            NodeSnapshot { attempt_row: attempt_row.unwrap_or_default(), ..row.clone() }
         };
         self.nodes.iter().map(with_attempt).collect()
-    }
-
-    /// How many nodes hold a place.
-    pub fn in_flight(&self) -> usize {
-        self.nodes.values().filter(|row| row.phase.is_in_flight()).count()
     }
 }
 
@@ -187,10 +218,20 @@ fn edges(table: &str) -> Edges {
     table.lines().map(|line| edge(line).unwrap()).collect()
 }
 
-/// Whether one or two steps of the table lead there: a round may take two at once (both deadlines passed).
+/// Whether some steps of the table lead there: a round may take several at once (an array that has no chance is
+/// queued, runs, and has failed).
 fn legal(edges: &Edges, before: &str, after: &str) -> bool {
-    let direct = |from: &str, to: &str| edges.iter().any(|(a, b)| a == from && b == to);
-    before == after || direct(before, after) || edges.iter().any(|(a, b)| a == before && direct(b, after))
+    let mut reached = vec![before.to_owned()];
+    let mut next = 0;
+    while let Some(from) = reached.get(next).cloned() {
+        for (_, to) in edges.iter().filter(|(a, _)| *a == from) {
+            if !reached.contains(to) {
+                reached.push(to.clone());
+            }
+        }
+        next += 1;
+    }
+    reached.iter().any(|phase| phase == after)
 }
 
 /// The answers for all pairs, found once.

@@ -1,18 +1,21 @@
 //! Drives one execution as the worker does: observe, commit, act; and breaks down where it is told to.
 
 mod check;
+mod perform;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use engine::{AttemptRow, Execution, Graph, NodeIdx, NodeSnapshot, Observation, Phase, Step};
+use engine::{
+    Changes, Execution, Expansion, Graph, NodeIdx, NodeSnapshot, Observation, Phase, Recalled, Report, Resolved, Step,
+};
 use model::Timestamp;
 use proto::flyteidl::core;
 
 use crate::rng::Rng;
 use crate::rows::{Batch, Rows};
-use crate::scenario::Scenario;
-use crate::world::{FIRST_TASK, World};
+use crate::scenario::{Scenario, Spec, What};
+use crate::world::World;
 
 /// When the host crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,54 +34,77 @@ pub enum CrashPoint {
 pub struct Outcome {
     pub phase: Phase,
     pub error: Option<core::ExecutionError>,
-    pub nodes: BTreeMap<NodeIdx, NodeSnapshot>,
+    /// By unique id.
+    pub nodes: BTreeMap<Arc<str>, NodeSnapshot>,
     pub commits: u64,
     pub crashes: u64,
     /// Whether an abort was seen in time.
     pub must_abort: bool,
 }
 
+/// Something said about a node. Positions change from life to life, ids do not.
+#[derive(Clone, Debug)]
+enum Word {
+    Inputs(Result<Resolved, core::ExecutionError>),
+    Report(u32, Report),
+    Cleaned(u32),
+    Outputs(Result<String, core::ExecutionError>),
+    Expanded(Result<Expansion, core::ExecutionError>),
+}
+
 #[derive(Clone, Debug)]
 enum Event {
-    Observe(Observation),
+    Start,
+    Said(Arc<str>, Word),
     Commit,
-    AskAbort,
+    AskAbort { force: bool },
 }
 
 /// The fake shell.
 pub struct Shell<'a> {
     scenario: &'a Scenario,
     rng: Rng,
-    graph: Arc<Graph>,
+    graphs: &'a HashMap<&'a str, Arc<Graph>>,
     world: World<'a>,
+    recalled: Option<Arc<Recalled>>,
     rows: Rows,
     run: Execution,
+    /// Positions of this life's nodes, by unique id.
+    ids: HashMap<Arc<str>, NodeIdx>,
     now: i64,
     events: BTreeMap<(i64, u64), Event>,
     n_events: u64,
     uncommitted: Vec<Batch>,
     guarded: Vec<Step>,
-    history: Vec<Observation>,
+    history: Vec<(Arc<str>, Word)>,
     commits: u64,
     crashes: u64,
     crash: CrashPoint,
-    abort_at_commit: Option<u64>,
+    abort_at_commit: Option<(u64, bool)>,
     lost: bool,
     must_abort: bool,
     /// Whether this life has begun.
     begun: bool,
+    /// Whether everything is printed (`SIMULATE_TRACE`).
+    traces: bool,
 }
 
 impl<'a> Shell<'a> {
-    pub fn new(scenario: &'a Scenario, crash: CrashPoint) -> Self {
-        let graph = scenario.graph();
+    pub fn new(
+        scenario: &'a Scenario,
+        graphs: &'a HashMap<&'a str, Arc<Graph>>,
+        crash: CrashPoint,
+    ) -> Self {
+        let graph = Arc::clone(&graphs[scenario.flow.name.as_str()]);
         Self {
             scenario,
-            rng: Rng::of(&[scenario.seed, 99]),
-            world: World::new(scenario),
+            rng: Rng::of(&[scenario.seed, scenario.salt, 99]),
+            world: World::new(scenario, graphs),
+            recalled: None,
             rows: Rows::new(),
-            run: Execution::new(Arc::clone(&graph), scenario.settings.clone(), Timestamp(0)),
-            graph,
+            run: Execution::new(graph, scenario.settings.clone(), Timestamp(0)),
+            graphs,
+            ids: HashMap::new(),
             now: 0,
             events: BTreeMap::new(),
             n_events: 0,
@@ -92,25 +118,35 @@ impl<'a> Shell<'a> {
             lost: false,
             must_abort: false,
             begun: false,
+            traces: std::env::var_os("SIMULATE_TRACE").is_some(),
         }
     }
 
-    pub fn abort_at_commit(mut self, commit: u64) -> Self {
-        self.abort_at_commit = Some(commit);
+    pub fn abort_at_commit(mut self, commit: u64, force: bool) -> Self {
+        self.abort_at_commit = Some((commit, force));
+        self
+    }
+
+    /// Lets the execution recover another.
+    pub fn recovering(mut self, recalled: Arc<Recalled>) -> Self {
+        self.run = self.run.with_recalled(Arc::clone(&recalled));
+        self.recalled = Some(recalled);
         self
     }
 
     /// Runs to the end.
     pub fn run(mut self) -> Outcome {
-        if let Some(at) = self.scenario.abort_at {
-            self.schedule_at(at, Event::AskAbort);
+        if let Some((at, force)) = self.scenario.abort_at {
+            self.schedule_at(at, Event::AskAbort { force });
         }
-        self.schedule(Event::Observe(Observation::Start));
-        let limit = 20_000 + 2_000 * self.scenario.tasks.len() as u64;
+        if let Some(at) = self.scenario.force_at {
+            self.schedule_at(at, Event::AskAbort { force: true });
+        }
+        self.schedule(Event::Start);
         let mut turns = 0;
         while !(self.rows.done && self.uncommitted.is_empty()) {
             turns += 1;
-            assert!(turns < limit, "does not end: {:?}, {:?}", self.run.phase(), self.rows.nodes);
+            assert!(turns < 500_000, "does not end: {:?}, {:#?}", self.run.phase(), self.rows.nodes);
             self.turn();
         }
         self.check_end();
@@ -131,7 +167,7 @@ impl<'a> Shell<'a> {
         match (event_at, deadline_at) {
             (None, None) if !self.uncommitted.is_empty() => self.commit(),
             (None, None) => {
-                assert!(self.lost, "nothing under way: {:?}, {:?}", self.run.phase(), self.rows.nodes);
+                assert!(self.lost, "nothing under way: {:?}, {:#?}", self.run.phase(), self.rows.nodes);
                 self.restart();
             }
             (event, Some(deadline)) if event.is_none_or(|event| deadline <= event) => {
@@ -144,20 +180,31 @@ impl<'a> Shell<'a> {
                 let ((at, _), event) = self.events.pop_first().unwrap();
                 self.now = self.now.max(at);
                 match event {
-                    Event::Observe(observation) => self.observe(observation),
+                    Event::Start => self.observe(Observation::Start),
+                    Event::Said(uid, word) => self.hear(uid, word),
                     Event::Commit => self.commit(),
-                    Event::AskAbort => self.ask_abort(),
+                    Event::AskAbort { force } => self.ask_abort(force),
                 }
             }
         }
     }
 
     /// What the API does, then what the owner sees.
-    fn ask_abort(&mut self) {
+    fn ask_abort(&mut self, force: bool) {
         if !self.rows.execution.phase.is_terminal() {
             self.rows.execution.abort_cause = Some("enough".to_owned());
+            self.rows.execution.abort_forced |= force;
             let (cause, principal) = ("enough".to_owned(), "me".to_owned());
-            self.observe(Observation::AbortRequested { cause, principal });
+            self.observe(Observation::AbortRequested { cause, principal, force });
+        }
+    }
+
+    /// An answer arrives; one about a node that this life does not know is an earlier life's.
+    fn hear(&mut self, uid: Arc<str>, word: Word) {
+        if let Some(node) = self.ids.get(&uid) {
+            let observation = said(*node, word.clone());
+            self.history.push((uid, word));
+            self.observe(observation);
         }
     }
 
@@ -165,7 +212,6 @@ impl<'a> Shell<'a> {
         let asks_abort = matches!(observation, Observation::AbortRequested { .. });
         self.must_abort |= asks_abort && !self.run.phase().is_terminal();
         self.apply(&observation);
-        self.history.push(observation);
         if self.rng.chance(self.scenario.repeating) {
             self.observe_noise();
         }
@@ -179,6 +225,10 @@ impl<'a> Shell<'a> {
     fn apply(&mut self, observation: &Observation) {
         let changes = self.run.apply(observation.clone(), Timestamp(self.now));
         self.begun |= matches!(observation, Observation::AbortRequested { .. } | Observation::Start);
+        self.learn_ids();
+        if self.traces {
+            self.trace(observation, &changes);
+        }
         self.check_changes(&changes);
         self.uncommitted.push(Batch::new(&self.run, &changes, observation));
         self.plan();
@@ -194,14 +244,33 @@ impl<'a> Shell<'a> {
         assert!(self.run.plan(Timestamp(self.now)).is_empty(), "steps are handed out once");
     }
 
+    /// Prints what was seen and what it changed.
+    fn trace(&self, observation: &Observation, changes: &Changes) {
+        let seen: String = format!("{observation:?}").chars().take(120).collect();
+        println!("{:>5} {seen} -> execution {:?}", self.now, self.run.phase());
+        for node in &changes.nodes {
+            println!("      {} {:?}", self.run.unique_id(*node), self.run.node(*node).phase);
+        }
+    }
+
     /// An observation that was seen before, or that makes no sense.
     fn observe_noise(&mut self) {
-        let observation = match self.rng.below(4) {
-            0 => Observation::Cleaned { node: u32::MAX, attempt: 0 },
-            1 => Observation::InputsResolved { node: 1_000, result: Ok(String::new()) },
-            _ => self.rng.pick(&self.history).clone(),
+        let nonsense = match self.rng.below(6) {
+            0 => Some(Observation::Cleaned { node: u32::MAX, attempt: 0 }),
+            1 => Some(Observation::OutputsWritten { node: u32::MAX, result: Ok(String::new()) }),
+            2 => Some(Observation::DeadlinePassed),
+            _ if self.history.is_empty() => Some(Observation::Start),
+            _ => None,
         };
-        self.apply(&observation);
+        if let Some(observation) = nonsense.filter(|_| self.begun) {
+            return self.apply(&observation);
+        }
+        if !self.history.is_empty() {
+            let (uid, word) = self.rng.pick(&self.history).clone();
+            if let Some(node) = self.ids.get(&uid) {
+                self.apply(&said(*node, word));
+            }
+        }
     }
 
     fn commit(&mut self) {
@@ -217,11 +286,16 @@ impl<'a> Shell<'a> {
             return self.restart();
         }
         self.commits += 1;
+        if self.rng.chance(5) {
+            self.check_restored();
+        }
         for step in std::mem::take(&mut self.guarded) {
             self.perform(step);
         }
-        if self.abort_at_commit == Some(self.commits - 1) {
-            self.schedule_at(self.now, Event::AskAbort);
+        if let Some((commit, force)) = self.abort_at_commit
+            && commit == self.commits - 1
+        {
+            self.schedule_at(self.now, Event::AskAbort { force });
         }
     }
 
@@ -237,87 +311,73 @@ impl<'a> Shell<'a> {
     /// The host is gone and another takes over with what the rows say.
     fn restart(&mut self) {
         self.crashes += 1;
+        if self.traces {
+            println!("{:>5} crash", self.now);
+        }
         self.lost = false;
         self.begun = false;
         self.uncommitted.clear();
         self.guarded.clear();
         let keep_answers = self.rng.chance(10);
         self.events.retain(|_, event| match event {
-            Event::AskAbort => true,
-            Event::Observe(Observation::Start) | Event::Commit => false,
-            Event::Observe(_) => keep_answers,
+            Event::AskAbort { .. } => true,
+            Event::Start | Event::Commit => false,
+            Event::Said(..) => keep_answers,
         });
-        let mut execution = self.rows.execution.clone();
-        let is_open = !execution.phase.is_terminal();
-        if execution.abort_cause.is_some() && is_open {
+        if self.rows.execution.abort_cause.is_some() && !self.rows.execution.phase.is_terminal() {
             self.must_abort = true;
-            // The API may have written the phase with the request.
-            if execution.phase != Phase::Queued && self.rng.chance(50) {
-                execution.phase = Phase::Aborting;
-            }
+        }
+        // The API may have written the phase with the request.
+        let execution = &mut self.rows.execution;
+        let asked = execution.abort_cause.is_some() && !execution.phase.is_terminal();
+        if asked && execution.phase != Phase::Queued && self.rng.chance(50) {
+            execution.phase = Phase::Aborting;
+        }
+        self.run = self.restored();
+        self.ids.clear();
+        self.learn_ids();
+        self.schedule_at(self.now, Event::Start);
+    }
+
+    /// What the rows restore.
+    fn restored(&mut self) -> Execution {
+        let execution = self.rows.execution.clone();
+        let graph = Arc::clone(&self.graphs[self.scenario.flow.name.as_str()]);
+        let mut nodes = self.rows.snapshots();
+        if self.rng.chance(50) {
+            nodes.reverse();
         }
         let settings = self.scenario.settings.clone();
-        self.run = Execution::restore(
-            Arc::clone(&self.graph),
-            settings,
-            execution,
-            self.rows.snapshots().into_iter(),
-        )
-        .unwrap();
-        self.schedule_at(self.now, Event::Observe(Observation::Start));
-    }
-
-    fn perform(&mut self, step: Step) {
-        match step {
-            Step::ResolveInputs { node } => {
-                self.check_inputs_exist(node);
-                let unresolvable = (node as usize)
-                    .checked_sub(FIRST_TASK)
-                    .is_some_and(|task| self.scenario.tasks[task].unresolvable);
-                let result = if unresolvable { Err(Default::default()) } else { Ok(format!("in/{node}")) };
-                self.answer(Observation::InputsResolved { node, result });
-            }
-            Step::StartAttempt { node, attempt, recovered } => {
-                assert!(
-                    self.rows.attempts.contains_key(&(node, attempt)),
-                    "{node}/{attempt} starts without a row"
-                );
-                self.check_upstream_committed(node);
-                let mut at = self.now;
-                for report in self.world.start(node, attempt, recovered) {
-                    at += 1 + self.rng.below(self.scenario.delay) as i64;
-                    self.answer_at(at, Observation::TaskReported { node, attempt, report });
-                }
-            }
-            Step::Abort { node, attempt, reason } => {
-                assert!(!reason.is_empty(), "an abort says why");
-                self.clean(node, attempt, AttemptRow::Live);
-            }
-            Step::Finalize { node, attempt } => self.clean(node, attempt, AttemptRow::Ended),
+        let run = Execution::restore(graph, settings, execution, nodes.into_iter()).unwrap();
+        match &self.recalled {
+            Some(recalled) => run.with_recalled(Arc::clone(recalled)),
+            None => run,
         }
     }
 
-    fn clean(&mut self, node: NodeIdx, attempt: u32, expected: AttemptRow) {
-        // An answer of an earlier life may have closed it already.
-        let row = self.rows.attempts.get(&(node, attempt)).copied();
-        assert!(
-            row == Some(expected) || row == Some(AttemptRow::Closed),
-            "{node}/{attempt} is cleaned up as {row:?}"
-        );
-        self.world.clean(node, attempt);
-        self.answer(Observation::Cleaned { node, attempt });
+    /// Notes the ids of nodes that are new.
+    fn learn_ids(&mut self) {
+        for node in self.ids.len()..self.run.len() {
+            let id = self.run.unique_id(node as NodeIdx);
+            let twin = self.ids.insert(id, node as NodeIdx);
+            assert_eq!(twin, None, "two nodes have the id {}", self.run.unique_id(node as NodeIdx));
+        }
     }
 
-    fn answer(&mut self, observation: Observation) {
-        let at = self.now + self.rng.below(self.scenario.delay) as i64;
-        self.answer_at(at, observation);
-    }
-
-    fn answer_at(&mut self, at: i64, observation: Observation) {
-        if self.rng.chance(self.scenario.losing) {
-            self.lost = true;
-        } else {
-            self.schedule_at(at, Event::Observe(observation));
+    /// What the node is to do; nothing for start and end nodes.
+    fn spec(&self, node: NodeIdx) -> Option<&'a Spec> {
+        let find = |specs: &'a [Spec], failure: Option<&'a Spec>| {
+            let id = &*self.run.graph_node(node).id;
+            specs.iter().chain(failure).find(|spec| spec.id == id)
+        };
+        let Some(parent) = self.run.parent(node) else {
+            return find(&self.scenario.flow.nodes, self.scenario.flow.failure_node.as_deref());
+        };
+        match &self.spec(parent)?.what {
+            What::Sub(flow) | What::Dynamic(flow) => find(&flow.nodes, flow.failure_node.as_deref()),
+            What::Branch { arms, .. } => find(arms, None),
+            What::Array(array) => Some(&array.element),
+            _ => None,
         }
     }
 
@@ -329,5 +389,15 @@ impl<'a> Shell<'a> {
     fn schedule_at(&mut self, at: i64, event: Event) {
         self.n_events += 1;
         self.events.insert((at, self.n_events), event);
+    }
+}
+
+fn said(node: NodeIdx, word: Word) -> Observation {
+    match word {
+        Word::Inputs(result) => Observation::InputsResolved { node, result },
+        Word::Report(attempt, report) => Observation::TaskReported { node, attempt, report },
+        Word::Cleaned(attempt) => Observation::Cleaned { node, attempt },
+        Word::Outputs(result) => Observation::OutputsWritten { node, result },
+        Word::Expanded(result) => Observation::Expanded { node, result },
     }
 }

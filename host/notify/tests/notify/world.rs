@@ -25,7 +25,6 @@ const POSTGRES: &str = "PINION_TEST_POSTGRES_URL";
 /// A store, its settings, and what keeps its files.
 pub struct World {
     pub store: Store,
-    pub config: store::Config,
     lease: store::Lease,
     _dir: tempfile::TempDir,
 }
@@ -45,7 +44,12 @@ impl Room {
         self.task.await.unwrap()
     }
 
-    /// Waits until it ends by itself.
+    /// Whether it has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// How it ended by itself.
     pub async fn ended(self) -> Result<(), Error> {
         self.task.await.unwrap()
     }
@@ -118,7 +122,7 @@ impl World {
     async fn open(dir: tempfile::TempDir, config: store::Config) -> Self {
         let store = Store::open(&config).await.unwrap();
         let lease = store.lease_acquire("engine", Duration::from_secs(3600), Timestamp::now()).await.unwrap();
-        Self { store, config, lease, _dir: dir }
+        Self { store, lease, _dir: dir }
     }
 
     pub fn room(&self, config: Config) -> Room {

@@ -149,7 +149,7 @@ fn every_zone_fires_right_at_its_next_changes() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn ticks_of_any_zone_and_time_are_those_of_the_oracle(

@@ -72,10 +72,6 @@ impl Ledger {
         self.faults.lock().unwrap().entry(plan.to_owned()).or_default().extend(faults);
     }
 
-    pub fn faults_left(&self, plan: &str) -> usize {
-        self.faults.lock().unwrap().get(plan).map_or(0, VecDeque::len)
-    }
-
     pub fn forget_faults(&self) {
         self.faults.lock().unwrap().clear();
     }
@@ -125,7 +121,7 @@ pub struct World {
     pub clock: Arc<ManualClock>,
     pub ledger: Arc<Ledger>,
     pub config: Config,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 pub async fn world() -> World {
@@ -151,7 +147,7 @@ pub async fn world() -> World {
         clock: Arc::new(ManualClock::new()),
         ledger: Arc::new(ledger),
         config: Config::default(),
-        _dir: dir,
+        dir: dir,
     }
 }
 
@@ -292,6 +288,11 @@ impl World {
             started.iter().filter(|started| started.plan.name == name).map(|started| started.tick).collect();
         out.sort_unstable();
         out
+    }
+
+    /// The file of an object.
+    pub fn object(&self, uri: &str) -> std::path::PathBuf {
+        self.dir.path().join("objects").join(uri.trim_start_matches("s3://"))
     }
 
     /// Ends an execution.

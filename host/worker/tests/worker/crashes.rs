@@ -32,7 +32,7 @@ async fn run(flow: &Flow, crash: Crash, abort_when: Option<&str>) -> (bool, Rows
     (false, rows)
 }
 
-async fn crash_everywhere(flow: &Flow, phase: Phase, abort_when: Option<&str>) {
+pub async fn crash_everywhere(flow: &Flow, phase: Phase, abort_when: Option<&str>) {
     let (_, undisturbed) = run(flow, Crash::Before(u64::MAX), abort_when).await;
     assert_eq!(undisturbed.phase(), phase);
     let expected = undisturbed.digest();

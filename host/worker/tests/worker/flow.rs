@@ -3,18 +3,23 @@
 use model::{EntityId, EntityKind};
 use proto::flyteidl::admin::WorkflowClosure;
 use proto::flyteidl::core::{
-    self, Binding, BindingData, CompiledTask, CompiledWorkflow, CompiledWorkflowClosure, Literal, LiteralMap,
+    self, Binding, BindingData, CompiledTask, CompiledWorkflow, CompiledWorkflowClosure, DynamicJobSpec, Literal, LiteralMap,
     LiteralType, Node, NodeMetadata, OutputReference, Primitive, RetryStrategy, Scalar, SimpleType,
-    TaskMetadata, TaskNode, TaskTemplate, TypedInterface, Variable, VariableMap, WorkflowTemplate,
-    binding_data, literal, literal_type, node, primitive, scalar, task_node,
+    TaskMetadata, TaskNode, TaskTemplate, TypedInterface, Variable, VariableMap, WorkflowMetadata,
+    WorkflowTemplate, binding_data, literal, literal_type, node, primitive, scalar, task_node, workflow_metadata::OnFailurePolicy,
 };
 
 /// A workflow under construction. Every task adds one to the sum of its inputs.
 #[derive(Clone, Default)]
 pub struct Flow {
-    nodes: Vec<Node>,
-    tasks: Vec<TaskTemplate>,
-    output: Option<String>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) tasks: Vec<TaskTemplate>,
+    pub(crate) subs: Vec<(String, Flow)>,
+    pub(crate) failure_node: Option<Node>,
+    pub(crate) go_on: bool,
+    pub(crate) output: Option<(String, String)>,
+    /// Type of the output, when it is no integer.
+    pub(crate) output_type: Option<LiteralType>,
 }
 
 pub fn integer(value: i64) -> Literal {
@@ -39,16 +44,22 @@ pub fn map(values: &[(&str, i64)]) -> LiteralMap {
     LiteralMap { literals: values.iter().map(|(key, value)| ((*key).to_owned(), integer(*value))).collect() }
 }
 
-fn variables(names: &[String]) -> VariableMap {
+pub fn integer_type() -> LiteralType {
     let r#type = literal_type::Type::Simple(SimpleType::Integer.into());
-    let variable = Variable {
-        r#type: Some(LiteralType { r#type: Some(r#type), ..LiteralType::default() }),
-        ..Variable::default()
-    };
+    LiteralType { r#type: Some(r#type), ..LiteralType::default() }
+}
+
+pub fn list_type(item: LiteralType) -> LiteralType {
+    let r#type = literal_type::Type::CollectionType(Box::new(item));
+    LiteralType { r#type: Some(r#type), ..LiteralType::default() }
+}
+
+pub fn variables(names: &[String]) -> VariableMap {
+    let variable = Variable { r#type: Some(integer_type()), ..Variable::default() };
     VariableMap { variables: names.iter().map(|name| (name.clone(), variable.clone())).collect() }
 }
 
-fn promise(node: &str, var: &str) -> BindingData {
+pub fn promise(node: &str, var: &str) -> BindingData {
     let promise = OutputReference { node_id: node.into(), var: var.into(), ..OutputReference::default() };
     BindingData { value: Some(binding_data::Value::Promise(promise)), ..BindingData::default() }
 }
@@ -60,6 +71,12 @@ impl Flow {
 
     /// Adds a node that runs a task of a type and adds up the outputs of others; without others the input `n`.
     pub fn node(mut self, id: &str, task_type: &str, upstream: &[&str]) -> Self {
+        let node = self.task_node(id, task_type, upstream);
+        self.push(node)
+    }
+
+    /// Makes such a node, to be put somewhere.
+    pub fn task_node(&mut self, id: &str, task_type: &str, upstream: &[&str]) -> Node {
         let sources: Vec<(&str, &str)> = match upstream {
             [] => vec![("start-node", "n")],
             nodes => nodes.iter().map(|node| (*node, "o0")).collect(),
@@ -68,14 +85,7 @@ impl Flow {
         let bound = names.iter().zip(&sources);
         let inputs =
             bound.map(|(var, (node, out))| Binding { var: var.clone(), binding: Some(promise(node, out)) });
-        let task = core::Identifier {
-            resource_type: core::ResourceType::Task.into(),
-            project: "p".into(),
-            domain: "d".into(),
-            name: format!("task-{id}"),
-            version: "v".into(),
-            ..core::Identifier::default()
-        };
+        let task = Self::task_id(id);
         self.tasks.push(TaskTemplate {
             id: Some(task.clone()),
             r#type: task_type.into(),
@@ -86,7 +96,7 @@ impl Flow {
             }),
             ..TaskTemplate::default()
         });
-        self.nodes.push(Node {
+        Node {
             id: id.into(),
             metadata: Some(NodeMetadata { name: format!("name of {id}"), ..NodeMetadata::default() }),
             inputs: inputs.collect(),
@@ -96,8 +106,25 @@ impl Flow {
                 overrides: None,
             })),
             ..Node::default()
-        });
-        self.output = Some(id.to_owned());
+        }
+    }
+
+    pub fn task_id(name: &str) -> core::Identifier {
+        core::Identifier {
+            resource_type: core::ResourceType::Task.into(),
+            project: "p".into(),
+            domain: "d".into(),
+            name: format!("task-{name}"),
+            version: "v".into(),
+            ..core::Identifier::default()
+        }
+    }
+
+    /// Adds a node; its output is that of the workflow.
+    pub fn push(mut self, node: Node) -> Self {
+        self.output = Some((node.id.clone(), "o0".to_owned()));
+        self.output_type = None;
+        self.nodes.push(node);
         self
     }
 
@@ -148,31 +175,87 @@ impl Flow {
         }
     }
 
-    pub fn closure(&self, name: &str) -> WorkflowClosure {
-        let output =
-            self.output.as_ref().map(|node| Binding { var: "o0".into(), binding: Some(promise(node, "o0")) });
+    fn template(&self, name: &str) -> WorkflowTemplate {
+        let output = self
+            .output
+            .as_ref()
+            .map(|(node, var)| Binding { var: "o0".into(), binding: Some(promise(node, var)) });
         let edge = |id: &str| Node { id: id.into(), ..Node::default() };
         let mut nodes = vec![edge("start-node"), edge("end-node")];
         nodes[1].inputs = output.iter().cloned().collect();
         nodes.extend(self.nodes.iter().cloned());
-        let template = WorkflowTemplate {
+        let mut outputs = variables(&["o0".to_owned()]);
+        if let Some(ty) = &self.output_type {
+            outputs.variables.get_mut("o0").unwrap().r#type = Some(ty.clone());
+        }
+        let policy = if self.go_on {
+            OnFailurePolicy::FailAfterExecutableNodesComplete
+        } else {
+            OnFailurePolicy::FailImmediately
+        };
+        WorkflowTemplate {
             id: Some(Self::id(name).to_proto()),
+            metadata: Some(WorkflowMetadata { on_failure: policy.into(), ..WorkflowMetadata::default() }),
             interface: Some(TypedInterface {
                 inputs: Some(variables(&["n".to_owned()])),
-                outputs: Some(variables(&["o0".to_owned()])),
+                outputs: Some(outputs),
             }),
             nodes,
             outputs: output.into_iter().collect(),
+            failure_node: self.failure_node.clone(),
             ..WorkflowTemplate::default()
-        };
-        let tasks = self.tasks.iter().map(|task| CompiledTask { template: Some(task.clone()) });
+        }
+    }
+
+    fn gather(&self, tasks: &mut Vec<CompiledTask>, subs: &mut Vec<CompiledWorkflow>) {
+        tasks.extend(self.tasks.iter().map(|task| CompiledTask { template: Some(task.clone()) }));
+        for (name, flow) in &self.subs {
+            let id = Self::id(name).to_proto();
+            let known = |sub: &CompiledWorkflow| sub.template.as_ref().unwrap().id == Some(id.clone());
+            if !subs.iter().any(known) {
+                subs.push(CompiledWorkflow { template: Some(flow.template(name)), connections: None });
+                flow.gather(tasks, subs);
+            }
+        }
+    }
+
+    pub fn closure(&self, name: &str) -> WorkflowClosure {
+        let (mut tasks, mut sub_workflows) = (Vec::new(), Vec::new());
+        self.gather(&mut tasks, &mut sub_workflows);
         WorkflowClosure {
             compiled_workflow: Some(CompiledWorkflowClosure {
-                primary: Some(CompiledWorkflow { template: Some(template), connections: None }),
-                tasks: tasks.collect(),
+                primary: Some(CompiledWorkflow { template: Some(self.template(name)), connections: None }),
+                sub_workflows,
+                tasks,
                 ..CompiledWorkflowClosure::default()
             }),
             created_at: None,
         }
+    }
+}
+
+/// What a task writes to have `n` tasks of a type run one after the other, the first with this value.
+pub fn made(n: usize, task_type: &str, value: i64) -> DynamicJobSpec {
+    let ids: Vec<_> = (0..n).map(|i| format!("dn{i}")).collect();
+    let flow = ids.iter().enumerate().fold(Flow::new(), |flow, (i, id)| {
+        let upstream: Vec<&str> = i.checked_sub(1).map(|last| ids[last].as_str()).into_iter().collect();
+        flow.node(id, task_type, &upstream)
+    });
+    let mut nodes = flow.nodes;
+    let scalar = Scalar {
+        value: Some(scalar::Value::Primitive(Primitive { value: Some(primitive::Value::Integer(value)) })),
+    };
+    let value = Some(binding_data::Value::Scalar(scalar));
+    let value = BindingData { value, ..BindingData::default() };
+    if let Some(first) = nodes.first_mut() {
+        first.inputs[0].binding = Some(value.clone());
+    }
+    let output = ids.last().map_or(value, |last| promise(last, "o0"));
+    DynamicJobSpec {
+        min_successes: nodes.len() as i64,
+        nodes,
+        outputs: vec![Binding { var: "o0".into(), binding: Some(output) }],
+        tasks: flow.tasks,
+        subworkflows: Vec::new(),
     }
 }

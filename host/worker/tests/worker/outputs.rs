@@ -54,7 +54,7 @@ async fn files_of_failure_decide_over_success() {
     let never = |seconds| document("Never", Kind::NonRecoverable, seconds);
     for (files, code) in [
         (vec![("error.pb", never(1)), outputs()], "Never"),
-        (vec![("futures.pb", vec![]), outputs()], "DynamicNodeNotSupported"),
+        (vec![("futures.pb", vec![]), outputs()], "DynamicWorkflowBuildFailed"),
         (
             vec![("outputs.pb", flow::map(&[("other", 1)]).encode_to_vec())],
             "RetriesExhausted|OutputsNotFound",

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use blob::{Blob, DataReference};
 use prost::Message;
-use proto::flyteidl::core::{ExecutionError, LiteralMap, TaskTemplate, execution_error::ErrorKind};
+use proto::flyteidl::core::{
+    ExecutionError, Literal, LiteralMap, TaskTemplate, execution_error::ErrorKind, literal,
+};
 use proto::pinion::plugin::v1::{
     AbortRequest, AbortResponse, AcquireToken, Action, ApplyObject, DeleteObject, FinalizeRequest,
     FinalizeResponse, HandleRequest, HandleResponse, ObjectRef, OutputFiles, Outputs, Phase, PhaseInfo,
@@ -74,14 +77,16 @@ impl Drop for Visit {
 /// The source of fake plugins.
 pub struct FakePlugins {
     pub journal: Arc<Journal>,
+    /// Where tasks that make workflows write them.
+    blob: Blob,
     /// Task types without a plugin now, with the reason; `gone:` in front of it means for ever.
     pub missing: Mutex<HashMap<String, String>>,
     changes: watch::Sender<u64>,
 }
 
 impl FakePlugins {
-    pub fn new() -> Self {
-        Self { journal: Arc::default(), missing: Mutex::default(), changes: watch::channel(0).0 }
+    pub fn new(blob: Blob) -> Self {
+        Self { journal: Arc::default(), blob, missing: Mutex::default(), changes: watch::channel(0).0 }
     }
 
     pub fn lose(&self, task_type: &str, reason: &str) {
@@ -102,7 +107,7 @@ impl PluginSource for FakePlugins {
             let reason = gone.unwrap_or(reason).to_owned();
             return Err(Unavailable { reason, gone: gone.is_some() });
         }
-        Ok(Arc::new(FakePlugin { journal: Arc::clone(&self.journal) }))
+        Ok(Arc::new(FakePlugin { journal: Arc::clone(&self.journal), blob: self.blob.clone() }))
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -112,6 +117,7 @@ impl PluginSource for FakePlugins {
 
 struct FakePlugin {
     journal: Arc<Journal>,
+    blob: Blob,
 }
 
 fn report(phase: Phase, reason: &str) -> PhaseInfo {
@@ -136,11 +142,20 @@ fn act(action: action::Action) -> Action {
     Action { action: Some(action) }
 }
 
+/// The sum of all inputs; of lists, the item of this element.
+fn sum(request: &HandleRequest) -> i64 {
+    let inputs = LiteralMap::decode(request.inputs.clone().unwrap_or_default().as_slice()).unwrap();
+    let index = request.context.as_ref().unwrap().array_element.map(|element| element.index as usize);
+    let value = |literal: &Literal| match (&literal.value, index) {
+        (Some(literal::Value::Collection(list)), Some(index)) => flow::read_integer(&list.literals[index]),
+        _ => flow::read_integer(literal),
+    };
+    inputs.literals.values().filter_map(value).sum()
+}
+
 /// The sum of all inputs and one.
 fn echo(request: &HandleRequest) -> HandleResponse {
-    let inputs = LiteralMap::decode(request.inputs.clone().unwrap_or_default().as_slice()).unwrap();
-    let sum: i64 = inputs.literals.values().filter_map(flow::read_integer).sum();
-    let inline = flow::map(&[("o0", sum + 1)]).encode_to_vec();
+    let inline = flow::map(&[("o0", sum(request) + 1)]).encode_to_vec();
     let outputs = Outputs { value: Some(outputs::Value::Inline(inline)) };
     HandleResponse { outputs: Some(outputs), ..answer(report(Phase::Succeeded, "done")) }
 }
@@ -225,7 +240,18 @@ fn poll(request: &HandleRequest) -> HandleResponse {
     }
 }
 
-async fn behave(request: &HandleRequest) -> Result<HandleResponse, Fault> {
+/// Makes a chain of `n` tasks of a type, the first with the sum of the inputs.
+async fn make(request: &HandleRequest, blob: &Blob, n: usize, task_type: &str) -> HandleResponse {
+    let prefix = &request.context.as_ref().unwrap().output_prefix;
+    let uri = DataReference::parse(format!("{prefix}/futures.pb")).unwrap();
+    blob.put(&uri, flow::made(n, task_type, sum(request)).encode_to_vec().into()).await.unwrap();
+    HandleResponse {
+        outputs: Some(Outputs { value: Some(outputs::Value::Files(OutputFiles {})) }),
+        ..answer(report(Phase::Succeeded, "made"))
+    }
+}
+
+async fn behave(request: &HandleRequest, blob: &Blob) -> Result<HandleResponse, Fault> {
     let context = request.context.as_ref().unwrap();
     let template = TaskTemplate::decode(context.task_template.as_slice()).unwrap();
     let (kind, number) = template.r#type.split_once(':').unwrap_or((&template.r#type, "0"));
@@ -258,6 +284,14 @@ async fn behave(request: &HandleRequest) -> Result<HandleResponse, Fault> {
             message: "state has version 9".into(),
             ..Status::default()
         })),
+        "dynamic" => Ok(make(request, blob, number.parse().unwrap(), "echo").await),
+        "deep" => {
+            let left = number.parse::<usize>().unwrap();
+            let inner = if left == 0 { "echo".to_owned() } else { format!("deep:{}", left - 1) };
+            Ok(make(request, blob, 1, &inner).await)
+        }
+        "doomed" => Ok(make(request, blob, 2, "permanent").await),
+        "odd" if sum(request) % 2 == 0 => Ok(failure(Phase::PermanentFailure, ErrorKind::User, "Even")),
         "permanent" => Ok(failure(Phase::PermanentFailure, ErrorKind::User, "Never")),
         "hang" => std::future::pending().await,
         "forever" | "stubborn" => Ok(answer(report(Phase::Running, "runs"))),
@@ -305,7 +339,7 @@ impl Plugin for FakePlugin {
         let why = request.wake_reason().as_str_name().trim_start_matches("WAKE_REASON_");
         let _visit = self.journal.enter("handle", request.context.as_ref().unwrap(), why);
         tokio::task::yield_now().await;
-        behave(&request).await
+        behave(&request, &self.blob).await
     }
 
     async fn abort(&self, request: AbortRequest) -> Result<AbortResponse, Fault> {

@@ -8,13 +8,20 @@ use async_trait::async_trait;
 use blob::Blob;
 use catalog::Catalog;
 use launch::Launcher;
-use model::{ExecutionId, layout};
+use model::{EntityId, EntityKind, ExecutionId, layout};
 use plugins::pools::Pools;
 use prost::Message;
-use proto::flyteidl::admin::{ExecutionSpec, TaskExecutionClosure};
-use proto::flyteidl::core::{ExecutionError, LiteralMap, workflow_execution::Phase};
+use proto::flyteidl::admin::{
+    ExecutionSpec, LaunchPlanClosure, LaunchPlanSpec, TaskExecutionClosure,
+    execution_metadata::ExecutionMode,
+};
+use proto::flyteidl::core::{
+    ExecutionError, LiteralMap, Parameter, ParameterMap, Variable, parameter, workflow_execution::Phase,
+};
 use proto::pinion::plugin::v1::ResourcePool;
-use store::row::{Batch, EntityRow, ExecutionKey, ExecutionRow, NodeExecutionRow, TaskExecutionRow};
+use store::row::{
+    Batch, EntityRow, ExecutionKey, ExecutionRow, LaunchPlanRow, NodeExecutionRow, TaskExecutionRow,
+};
 use store::{ListQuery, Store};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -168,17 +175,27 @@ impl World {
         let pools = Pools::new(Arc::new(StoreTokens::new(store.clone())));
         let pool = ResourcePool { resource_namespace: "pool".into(), size: 1, ..ResourcePool::default() };
         pools.declare("fake", &pool).unwrap();
+        let launching = launch::Config { domains: vec!["d".into()], ..launch::Config::default() };
+        let project = store::row::ProjectRow {
+            id: "p".into(),
+            name: "p".into(),
+            description: String::new(),
+            labels: Vec::new(),
+            state: 0,
+            created_at: START,
+        };
+        store.project_insert(&project).await.unwrap();
         let mut config = Config::default();
         // The clock leaps in tests; the lease is not what they are about.
         config.lease_ttl = config::Duration::from_hours(100_000);
         config.plugin_calls.cleanup_tries = 3;
         Self {
             cluster: Arc::new(FakeCluster::new(blob.clone())),
-            launcher: Launcher::new(launch::Config::default(), store.clone(), blob.clone()),
+            launcher: Launcher::new(launching, store.clone(), blob.clone()),
             catalog: Catalog::new(store.clone(), blob.clone()),
+            plugins: Arc::new(FakePlugins::new(blob.clone())),
             store,
             blob,
-            plugins: Arc::new(FakePlugins::new()),
             clock: Arc::new(ManualClock::new()),
             config,
             registry: Registry::default(),
@@ -221,10 +238,16 @@ impl World {
     pub async fn launch_with(&self, flow: &Flow, spec: ExecutionSpec) -> ExecutionId {
         let n = self.n_launched.fetch_add(1, Ordering::SeqCst);
         let id = ExecutionId::new("p", "d", &format!("e{n}"));
-        let workflow = Flow::id(&format!("w{n}"));
+        let workflow = self.register(&format!("w{n}"), flow).await;
+        self.start_execution(id, workflow, spec, None).await
+    }
+
+    /// Registers a workflow.
+    pub async fn register(&self, name: &str, flow: &Flow) -> EntityId {
+        let workflow = Flow::id(name);
         let entity = EntityRow {
             id: workflow.clone(),
-            digest: n.to_be_bytes().to_vec(),
+            digest: name.as_bytes().to_vec(),
             task_type: String::new(),
             short_description: String::new(),
             closure: flow.closure(&workflow.name).encode_to_vec(),
@@ -232,6 +255,55 @@ impl World {
             created_at: START,
         };
         self.store.entity_insert(&entity, None).await.unwrap();
+        workflow
+    }
+
+    /// Registers a workflow and a launch plan of the same name.
+    pub async fn plan(&self, name: &str, flow: &Flow) {
+        let workflow = self.register(name, flow).await;
+        let id = EntityId { kind: EntityKind::LaunchPlan, ..workflow.clone() };
+        let n = Variable { r#type: Some(flow::integer_type()), ..Variable::default() };
+        let n = Parameter { var: Some(n), behavior: Some(parameter::Behavior::Required(true)) };
+        let expected = ParameterMap { parameters: [("n".to_owned(), n)].into() };
+        let closure = LaunchPlanClosure {
+            expected_inputs: Some(expected.clone()),
+            expected_outputs: Some(flow::variables(&["o0".to_owned()])),
+            ..LaunchPlanClosure::default()
+        };
+        let spec = LaunchPlanSpec {
+            workflow_id: Some(workflow.to_proto()),
+            default_inputs: Some(expected),
+            ..LaunchPlanSpec::default()
+        };
+        let row = LaunchPlanRow {
+            id,
+            workflow,
+            digest: name.as_bytes().to_vec(),
+            spec: spec.encode_to_vec(),
+            closure: closure.encode_to_vec(),
+            state: 0,
+            schedule_type: "NONE".into(),
+            created_at: START,
+            updated_at: START,
+        };
+        self.store.launch_plan_insert(&row).await.unwrap();
+    }
+
+    /// Recovers an execution: the same workflow, taking over what succeeded.
+    pub async fn recover(&self, original: &ExecutionId) -> ExecutionId {
+        let row = self.store.execution_get(original).await.unwrap().unwrap();
+        let n = self.n_launched.fetch_add(1, Ordering::SeqCst);
+        let id = ExecutionId::new("p", "d", &format!("e{n}"));
+        self.start_execution(id, row.workflow, ExecutionSpec::default(), Some(original.clone())).await
+    }
+
+    async fn start_execution(
+        &self,
+        id: ExecutionId,
+        workflow: EntityId,
+        spec: ExecutionSpec,
+        recovers: Option<ExecutionId>,
+    ) -> ExecutionId {
         let inputs = self.blob.metadata_root().join(&layout::workflow_inputs(&id));
         self.blob.put(&inputs, flow::map(&[("n", 0)]).encode_to_vec().into()).await.unwrap();
         let row = ExecutionRow {
@@ -241,11 +313,11 @@ impl World {
             task: None,
             workflow,
             phase: Phase::Queued.into(),
-            mode: 0,
+            mode: if recovers.is_some() { ExecutionMode::Recovered.into() } else { 0 },
             principal: String::new(),
             cluster: String::new(),
             nesting: 0,
-            source: None,
+            source: recovers,
             parent_node: None,
             spec: spec.encode_to_vec(),
             inputs_uri: inputs.as_str().to_owned(),
@@ -275,10 +347,10 @@ impl World {
 
     pub async fn rows(&self, id: &ExecutionId) -> Rows {
         let execution = self.store.execution_get(id).await.unwrap().unwrap();
-        let nodes = self.store.node_execution_list(execution.key, "", &ListQuery::default()).await.unwrap();
-        let mut tasks = Vec::new();
-        for node in &nodes {
+        let (nodes, mut tasks) = self.store.execution_load(execution.key).await.unwrap();
+        for node in nodes.iter().filter(|node| node.attempt > 0) {
             let query = ListQuery::default();
+            tasks.retain(|task| task.node_id != node.node_id);
             tasks.extend(self.store.task_execution_list(execution.key, &node.node_id, &query).await.unwrap());
         }
         Rows { execution, nodes, tasks }

@@ -104,12 +104,18 @@ impl Level<'_> {
         budget: &'a mut Budget,
     ) -> BoxFuture<'a, Result<HashMap<String, Scope>>> {
         Box::pin(async move {
+            if parents.is_empty() {
+                return Ok(HashMap::new());
+            }
             let ids: Vec<String> = parents.iter().map(|(id, _)| id.clone()).collect();
             let rows = self.cx.store.node_times(self.row.key, &ids, budget.nodes).await?;
             if rows.len() > budget.nodes {
                 return Ok(HashMap::new());
             }
             budget.nodes -= rows.len();
+            if rows.is_empty() {
+                return Ok(HashMap::new());
+            }
             let mut by_parent: HashMap<String, Vec<NodeTimesRow>> = HashMap::new();
             for row in rows {
                 by_parent.entry(row.parent_id.clone()).or_default().push(row);

@@ -1,11 +1,13 @@
 //! Checks what must hold at every turn and at the end.
 
-use engine::{AttemptRow, Changes, NodeIdx, NodePhase, Observation, Phase};
+use std::sync::Arc;
+
+use engine::{Changes, Execution, GateKind, NodeIdx, NodeKind, NodePhase, NodeState, Observation, Phase};
 use model::Timestamp;
 
-use super::Shell;
-use crate::scenario::Chaos;
-use crate::world::FIRST_TASK;
+use super::{Shell, said};
+use crate::rows::snapshot;
+use crate::scenario::{Chaos, What};
 
 impl Shell<'_> {
     pub(super) fn check_changes(&self, changes: &Changes) {
@@ -13,38 +15,38 @@ impl Shell<'_> {
         nodes.sort_unstable();
         nodes.dedup();
         assert_eq!(nodes.len(), changes.nodes.len(), "a node is named twice");
-        let max = self.scenario.settings.max_parallelism as usize;
-        let in_flight = self.run.nodes().iter().filter(|node| node.phase.is_in_flight()).count();
-        assert!(max == 0 || in_flight <= max, "{in_flight} nodes in flight, {max} allowed");
+        check_places(&self.run);
+        self.check_elements();
         self.check_deadline();
     }
 
     /// The next deadline is the earliest of all that apply, counted afresh.
-    pub(super) fn check_deadline(&self) {
-        if !self.scenario.has_timeouts() {
-            return assert_eq!(self.run.next_deadline(), None);
-        }
-        let limits =
-            self.scenario.tasks.iter().zip(&self.run.nodes()[FIRST_TASK..]).flat_map(|(task, node)| {
-                let waits = node.phase.is_active() || node.phase == NodePhase::RetryableFailure;
-                let active = node.queued_at.filter(|_| waits).map(|at| at.plus(2 * task.timeout));
-                let runs = node.phase == NodePhase::Running;
-                let execution = node.attempt_started_at.filter(|_| runs).map(|at| at.plus(task.timeout));
-                [active, execution].into_iter().flatten().filter(|_| task.timeout > 0)
-            });
+    fn check_deadline(&self) {
+        let limits = (0..).zip(self.run.nodes()).flat_map(|(idx, node): (NodeIdx, &NodeState)| {
+            let graph_node = self.run.graph_node(idx);
+            let timeout = graph_node.metadata.timeout_micros;
+            let runs = matches!(node.phase, NodePhase::Running | NodePhase::DynamicRunning);
+            let waits = runs || matches!(node.phase, NodePhase::Queued | NodePhase::RetryableFailure);
+            let active = node.queued_at.filter(|_| waits && timeout > 0).map(|at| at.plus(2 * timeout));
+            let from = node.attempt_started_at.filter(|_| runs);
+            let execution = from.filter(|_| timeout > 0).map(|at| at.plus(timeout));
+            let wake = match graph_node.kind {
+                NodeKind::Gate(GateKind::Sleep { micros }) => from.map(|at| at.plus(micros)),
+                _ => None,
+            };
+            [active, execution, wake].into_iter().flatten()
+        });
         assert_eq!(self.run.next_deadline(), limits.min().filter(|_| self.begun), "the next deadline");
     }
 
     pub(super) fn check_rows(&self) {
-        let max = self.scenario.settings.max_parallelism as usize;
-        assert!(max == 0 || self.rows.in_flight() <= max, "{} rows in flight", self.rows.in_flight());
-        let first_is_start = self.rows.nodes.get(&self.graph.start).map(|row| row.phase);
+        let first_is_start = self.rows.nodes.get("start-node").map(|row| row.phase);
         assert!(
             self.rows.nodes.is_empty() || first_is_start == Some(NodePhase::Succeeded),
             "start node first"
         );
         if self.rows.execution.phase == Phase::Succeeded {
-            let end = &self.rows.nodes[&self.graph.end];
+            let end = &self.rows.nodes["end-node"];
             assert!(
                 end.phase == NodePhase::Succeeded && !end.output_uri.is_empty(),
                 "ended before its outputs"
@@ -52,20 +54,106 @@ impl Shell<'_> {
         }
     }
 
+    /// The rows tell all: what they restore goes on with the same nodes, and finds nothing to change.
+    pub(super) fn check_restored(&mut self) {
+        let asked = self.rows.execution.abort_cause.is_some();
+        if !self.begun || (asked && !matches!(self.run.phase(), Phase::Aborting | Phase::Aborted)) {
+            return;
+        }
+        let mut restored = self.restored();
+        let changes = restored.apply(Observation::Start, Timestamp(self.now));
+        let ids = |run: &Execution, nodes: &[NodeIdx]| -> Vec<Arc<str>> {
+            nodes.iter().map(|node| run.unique_id(*node)).collect()
+        };
+        assert!(changes.nodes.is_empty(), "restoring changes {:?}", ids(&restored, &changes.nodes));
+        assert!(changes.attempts.is_empty(), "restoring changes {:?}", changes.attempts);
+        assert_eq!(restored.phase(), self.run.phase());
+        assert_eq!(restored.is_done(), self.run.is_done());
+        assert_eq!(restored.next_deadline(), self.run.next_deadline());
+        let started = |run: &Execution| {
+            let all = (0..run.len() as NodeIdx).filter(|n| run.node(*n).phase != NodePhase::NotYetStarted);
+            let mut rows: Vec<_> = all.map(|node| snapshot(run, node)).collect();
+            rows.sort_by(|a, b| a.id.cmp(&b.id));
+            rows
+        };
+        for (restored, own) in started(&restored).into_iter().zip(started(&self.run)) {
+            assert_eq!(restored, own);
+        }
+        check_places(&restored);
+    }
+
     pub(super) fn check_inputs_exist(&self, node: NodeIdx) {
-        for up in &self.graph.nodes[node as usize].upstream {
-            assert_eq!(
-                self.run.node(*up).phase,
-                NodePhase::Succeeded,
-                "node {node} resolves before node {up} is done"
-            );
+        let run = &self.run;
+        let uid = run.unique_id(node);
+        for up in self.needs(node) {
+            assert!(run.node(up).phase.is_success(), "{uid} resolves before {} is done", run.unique_id(up));
+        }
+        if run.is_failure_node(node) {
+            self.check_failure_node(node);
+        }
+        if run.element(node).is_some() {
+            assert!(!run.node(run.parent(node).unwrap()).input_uri.is_empty(), "{uid}: the array's inputs");
+            assert!(run.needed_nodes(node).is_empty());
         }
     }
 
-    pub(super) fn check_upstream_committed(&self, node: NodeIdx) {
-        for up in &self.graph.nodes[node as usize].upstream {
-            let phase = self.rows.nodes.get(up).map(|row| row.phase);
-            assert_eq!(phase, Some(NodePhase::Succeeded), "node {node} starts before node {up} is stored");
+    /// Nodes that must have succeeded before the node's inputs can be made.
+    fn needs(&self, node: NodeIdx) -> Vec<NodeIdx> {
+        let run = &self.run;
+        let graph_node = run.graph_node(node);
+        let mut needed = run.needed_nodes(node);
+        let named = graph_node.upstream.iter().map(|up| &run.graph_of(node).nodes[*up as usize].id);
+        needed.extend(named.map(|id| run.lookup(node, id).unwrap()));
+        needed
+    }
+
+    /// A failure node runs when all else in its workflow has come to rest, and is told why.
+    fn check_failure_node(&self, node: NodeIdx) {
+        let (error, failed) = self.run.failure_for(node).expect("a failure node handles a failure");
+        assert!(!error.code.is_empty() || !error.message.is_empty());
+        assert!(self.ids.contains_key(&*failed), "{failed:?} failed");
+        let scope = self.run.parent(node);
+        for live in self.world.live() {
+            let Some(live) = self.ids.get(live) else { continue };
+            let mut up = Some(*live);
+            while let Some(at) = up {
+                let beside = self.run.parent(at) == scope && at != node;
+                assert!(!beside, "{} handles a failure beside {at}", self.run.unique_id(node));
+                up = self.run.parent(at);
+            }
+        }
+    }
+
+    /// What starts has a row, and so has all that it depends on.
+    pub(super) fn check_start(&self, node: NodeIdx, uid: &Arc<str>, attempt: u32) {
+        let run = &self.run;
+        let is_task = matches!(run.graph_node(node).kind, NodeKind::Task { .. });
+        let has_row = self.rows.attempts.contains_key(&(Arc::clone(uid), attempt));
+        assert!(has_row || !is_task, "{uid}/{attempt} starts without a row");
+        assert!(self.rows.nodes.contains_key(uid), "{uid} starts without a row");
+        for up in self.needs(node) {
+            let row = self.rows.nodes.get(&run.unique_id(up)).map(|row| row.phase);
+            assert!(row.is_some_and(NodePhase::is_success), "{uid} starts before {up} is stored");
+        }
+        let mut at = node;
+        while let Some(parent) = run.parent(at) {
+            let row = &self.rows.nodes[&run.unique_id(parent)];
+            let runs = matches!(row.phase, NodePhase::Running | NodePhase::DynamicRunning);
+            let handles = row.phase == NodePhase::Failing && run.is_failure_node(at);
+            // The end of what holds it may be stored with the same commit; then it is aborted next.
+            let ends = !run.node(node).phase.is_active();
+            assert!(runs || handles || ends, "{uid} starts in {} which is {:?}", row.id, row.phase);
+            at = parent;
+        }
+    }
+
+    pub(super) fn check_gather(&self, node: NodeIdx) {
+        if let Some(end) = self.run.end_of(node) {
+            assert!(self.run.node(end).phase == NodePhase::Succeeded);
+        } else {
+            for element in self.run.elements(node).unwrap() {
+                assert!(self.run.node(element).is_decided(), "outputs are gathered while elements run");
+            }
         }
     }
 
@@ -73,16 +161,82 @@ impl Shell<'_> {
     pub(super) fn check_end(&mut self) {
         assert!(self.run.is_done() && self.run.phase() == self.rows.execution.phase);
         assert_eq!(self.run.next_deadline(), None, "a deadline is left");
-        assert_eq!(self.world.is_live().next(), None, "an attempt is left running");
-        let open = self.rows.attempts.iter().find(|(_, row)| **row != AttemptRow::Closed);
-        assert_eq!(open, None, "a row is left open");
+        assert_eq!(self.world.live().next(), None, "an attempt is left running");
+        assert_eq!(self.rows.open().next(), None, "a row is left open");
+        if let Some(recalled) = &self.recalled {
+            for uid in self.world.started().filter(|uid| !self.handles_failure(uid)) {
+                let before = recalled.by_id.get(&**uid);
+                let succeeded = before.is_some_and(|before| before.phase.is_success());
+                assert!(!succeeded, "{uid} had succeeded and runs again");
+            }
+        }
+        self.check_restored();
         // The last thing may have been a crash.
         self.run.apply(Observation::Start, Timestamp(self.now));
         let deaf = self.scenario.chaos == Chaos::Everything;
-        for observation in std::mem::take(&mut self.history).into_iter().filter(|_| deaf) {
-            let changes = self.run.apply(observation, Timestamp(self.now));
+        for (uid, word) in std::mem::take(&mut self.history).into_iter().filter(|_| deaf) {
+            let Some(node) = self.ids.get(&uid) else { continue };
+            let changes = self.run.apply(said(*node, word), Timestamp(self.now));
             assert_eq!(changes, Changes::default(), "a finished execution changes");
         }
         assert!(self.run.plan(Timestamp(self.now)).is_empty(), "a finished execution acts");
     }
+
+    /// Whether it is a failure node or inside one.
+    fn handles_failure(&self, uid: &str) -> bool {
+        let mut up = self.ids.get(uid).copied();
+        while let Some(at) = up {
+            if self.run.is_failure_node(at) {
+                return true;
+            }
+            up = self.run.parent(at);
+        }
+        false
+    }
+
+    /// How many elements of an array may be in flight, as the settings' words have it.
+    pub(super) fn allowed_elements(&self, array: NodeIdx) -> u32 {
+        use engine::ArrayParallelism::{Hybrid, Unlimited, Workflow};
+        let Some(What::Array(spec)) = self.spec(array).map(|spec| &spec.what) else { panic!("no array") };
+        let settings = &self.scenario.settings;
+        let nodes = if settings.max_parallelism == 0 { u32::MAX } else { settings.max_parallelism };
+        let asked = match (spec.parallelism, settings.array_parallelism) {
+            (Some(n), _) if n > 0 => n,
+            (_, Unlimited) => u32::MAX,
+            (_, Workflow) => nodes,
+            (None, Hybrid) => nodes,
+            (Some(_), Hybrid) => u32::MAX,
+        };
+        asked.min(settings.max_elements_in_flight)
+    }
+
+    pub(super) fn check_elements(&self) {
+        for array in (0..self.run.len() as NodeIdx).filter(|node| self.run.elements(*node).is_some()) {
+            let in_flight = |node: &NodeIdx| self.run.node(*node).phase.is_in_flight();
+            let running = self.run.elements(array).unwrap().filter(in_flight).count();
+            let allowed = self.allowed_elements(array);
+            assert!(running as u64 <= u64::from(allowed), "{running} elements in flight, {allowed} allowed");
+        }
+    }
+}
+
+/// No more nodes hold a place than there are: tasks that have not expanded, launch plans and arrays outside arrays.
+fn check_places(run: &Execution) {
+    let max = run.settings().max_parallelism as usize;
+    let holds = |node: &NodeIdx| {
+        let is_counted = match run.graph_node(*node).kind {
+            NodeKind::Task { .. } => run.node(*node).spec_uri.is_none(),
+            NodeKind::Array { .. } | NodeKind::LaunchPlan { .. } => true,
+            _ => false,
+        };
+        let mut up = Some(*node);
+        let mut in_array = false;
+        while let Some(at) = up {
+            in_array |= run.element(at).is_some();
+            up = run.parent(at);
+        }
+        is_counted && !in_array && run.node(*node).phase.is_in_flight()
+    };
+    let in_flight = (0..run.len() as NodeIdx).filter(holds).count();
+    assert!(max == 0 || in_flight <= max, "{in_flight} nodes in flight, {max} allowed");
 }
