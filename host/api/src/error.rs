@@ -76,14 +76,6 @@ pub enum Error {
         /// The compiler's findings, one per line.
         errors: String,
     },
-    /// The workflow has nodes that this version does not run.
-    #[error("{id} has nodes this version does not run: {nodes}")]
-    UnsupportedNodes {
-        /// The workflow.
-        id: Box<EntityId>,
-        /// Their ids and kinds.
-        nodes: String,
-    },
     /// This version does not do that.
     #[error("{0}")]
     Unsupported(&'static str),

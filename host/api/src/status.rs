@@ -58,7 +58,7 @@ fn code(error: &Error) -> Code {
         | Error::Compile { .. } => Code::InvalidArgument,
         Error::NotFound { .. } => Code::NotFound,
         Error::Exists { .. } | Error::Registered(_) | Error::Recorded { .. } => Code::AlreadyExists,
-        Error::UnsupportedNodes { .. } | Error::Unsupported(_) => Code::Unimplemented,
+        Error::Unsupported(_) => Code::Unimplemented,
         Error::AlreadyTerminal { .. } | Error::PhaseChange { .. } | Error::ForeignEvent { .. } => {
             Code::FailedPrecondition
         }

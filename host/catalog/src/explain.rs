@@ -7,11 +7,12 @@ use proto::flyteidl::admin::node_execution_closure::TargetMetadata;
 use proto::flyteidl::admin::{NodeExecutionClosure, TaskClosure};
 use proto::flyteidl::core::{
     ArrayNode, CatalogCacheStatus, Identifier, Literal, LiteralMap, Node, TaskTemplate, literal, node,
-    node_metadata, task_node,
+    task_node,
 };
 use serde::{Deserialize, Serialize};
 use store::CatalogArtifactRow;
 
+use crate::caching::Caching;
 use crate::catalog::{Catalog, Lookup};
 use crate::error::{Error, Result, decode};
 use crate::explanation::{Cause, Explanation, Other};
@@ -78,21 +79,6 @@ impl Report {
     }
 }
 
-/// Whether a node's outputs are to be cached, and under which version: the node may say other than its task.
-fn caching(node: &Node, template: &TaskTemplate) -> (bool, String) {
-    let of_task = template.metadata.clone().unwrap_or_default();
-    let of_node = node.metadata.clone().unwrap_or_default();
-    let is_cached = match of_node.cacheable_value {
-        Some(node_metadata::CacheableValue::Cacheable(is_cached)) => is_cached,
-        None => of_task.discoverable,
-    };
-    let version = match of_node.cache_version_value {
-        Some(node_metadata::CacheVersionValue::CacheVersion(version)) if !version.is_empty() => version,
-        _ => of_task.discovery_version,
-    };
-    (is_cached, version)
-}
-
 /// The inputs of one element of a map.
 fn element(mut inputs: LiteralMap, array: &ArrayNode, index: usize) -> LiteralMap {
     for (name, value) in &mut inputs.literals {
@@ -136,8 +122,8 @@ impl Catalog {
         let place = walk.place(&id).await?.ok_or_else(|| Error::not_found("node", &name))?;
         let task = task_id(&place.node).ok_or_else(|| Error::Invalid(format!("node {name} runs no task")))?;
         let template = self.template(task).await?;
-        let (is_cached, version) = caching(&place.node, &template);
-        let signature = Signature::of_version(&template, &version)?;
+        let caching = Caching::of(&template, place.node.metadata.as_ref());
+        let signature = Signature::of_version(&template, &caching.cache_version)?;
         let inputs = self.inputs_of(&mut walk, &place, &name).await?;
         let key = signature.key(&inputs)?;
         let closure: NodeExecutionClosure = decode(&place.row.extra, "closure", &name)?;
@@ -152,7 +138,7 @@ impl Catalog {
         Ok(NodeReport {
             node: name,
             task: format!("{}@{}", task.name, task.version),
-            is_cached,
+            is_cached: caching.is_on,
             recorded: recorded.as_str_name().to_owned(),
             dataset: key.dataset.name.clone(),
             version: key.dataset.version.clone(),

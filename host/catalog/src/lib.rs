@@ -13,6 +13,7 @@
 //! is evicted or replaced loses its outputs at once and its row later, so that lineage stays true and a miss can be
 //! explained.
 
+mod caching;
 mod catalog;
 mod config;
 mod datasets;
@@ -30,6 +31,7 @@ mod outputs_by_key;
 mod routes;
 mod value;
 
+pub use caching::Caching;
 pub use catalog::{Catalog, Hit, Lookup, Put, Reservation};
 pub use config::Config;
 pub use datasets::Handle;

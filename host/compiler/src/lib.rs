@@ -31,7 +31,7 @@ pub use arrived::{Arrived, encode_compiled};
 pub use dynamic::{compile_dynamic, dynamic_node_count, dynamic_requirements};
 pub use error::{Error, ErrorCode, Errors};
 pub use launch_plan::{LaunchPlanInterface, expected_inputs};
-pub use requirements::{Requirements, requirements, unsupported_nodes};
+pub use requirements::{Requirements, requirements};
 pub use single_task::workflow_of_task;
 pub use task::{compile_task, validate_task};
 pub use workflow::compile_workflow;

@@ -6,7 +6,7 @@ use proto::flyteidl::core::node::Target;
 use proto::flyteidl::core::{Identifier, Node, WorkflowTemplate, task_node, workflow_node};
 
 use crate::library::Key;
-use crate::node::{inner_nodes, kind};
+use crate::node::inner_nodes;
 
 /// What a workflow needs that is registered elsewhere, in the order in which it is first named.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,20 +48,6 @@ pub(crate) fn find(
                 found.launch_plans.push(id.clone());
             }
         }
-    }
-    found
-}
-
-/// The nodes that this engine does not run yet, as pairs of node id and kind.
-pub fn unsupported_nodes(
-    template: &WorkflowTemplate,
-    sub_workflows: &[WorkflowTemplate],
-) -> Vec<(String, &'static str)> {
-    let mut found = Vec::new();
-    for workflow in used(template, sub_workflows) {
-        let refused = workflow.nodes.iter().filter_map(|node| Some((node.id.clone(), kind(node).refused()?)));
-        found.extend(refused);
-        found.extend(workflow.failure_node.iter().map(|node| (node.id.clone(), "failure")));
     }
     found
 }

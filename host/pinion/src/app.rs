@@ -199,6 +199,7 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
         .merge(health.routes())
         .merge(metrics.routes())
         .merge(links::routes())
+        .merge(catalog.routes())
         .merge(scheduler.routes())
         .merge(notify.routes())
         .merge(logs::routes(Arc::clone(&cluster)));

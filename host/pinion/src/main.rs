@@ -69,6 +69,11 @@ enum Command {
     /// What was sent to whom when executions ended, and events that were not taken.
     #[command(subcommand)]
     Notify(command::notify::Command),
+    /// Cached outputs: list, evict, and why a node found its outputs there or not.
+    #[command(subcommand)]
+    Cache(command::cache::Command),
+    /// Where an output is from, and who used it.
+    Lineage(command::lineage::Args),
     /// Print a completion script for a shell.
     Completion {
         /// The shell.
@@ -119,6 +124,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Schedule(command) => client_run(command::schedule::run(&target, &command))?,
         Command::Backfill(command) => client_run(command::backfill::run(&target, &command))?,
         Command::Notify(command) => client_run(command::notify::run(&target, &command))?,
+        Command::Cache(command) => client_run(command::cache::run(&target, &command))?,
+        Command::Lineage(args) => client_run(command::lineage::run(&target, &args))?,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pinion", &mut std::io::stdout());
         }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use blob::DataReference;
 use engine::Settings;
-use model::{EntityId, ExecutionId, Timestamp};
+use model::{EntityId, ExecutionId, LaunchSettings, Timestamp};
 use prost::Message;
-use proto::flyteidl::admin::{ExecutionSpec, execution_metadata::ExecutionMode};
+use proto::flyteidl::admin::{ExecutionSpec, TaskResourceSpec, execution_metadata::ExecutionMode};
 use proto::flyteidl::core::{ResourceType, Resources, resources::ResourceEntry, resources::ResourceName};
 use store::row::{ExecutionKey, ExecutionRow};
 
@@ -34,6 +34,8 @@ pub(crate) struct Info {
     pub(crate) console_url: String,
     pub(crate) created_at: Timestamp,
     pub(crate) settings: Settings,
+    /// What its place settled at launch and is not in its spec.
+    pub(crate) launch: LaunchSettings,
     /// `admin.ExecutionSpec`, of which executions that nodes start inherit.
     pub(crate) spec: Vec<u8>,
     /// How many executions it is nested in.
@@ -60,6 +62,12 @@ impl Info {
             Some(prefix) => DataReference::parse(prefix).map_err(|error| error.to_string())?,
             None => raw_root,
         };
+        let launch = LaunchSettings::decode(row.settings.as_slice())
+            .map_err(|error| format!("the stored launch settings cannot be read: {error}"))?;
+        let (default_resources, limit_resources) = match &launch.task_resources {
+            Some(found) => (quantities(found.defaults.as_ref()), quantities(found.limits.as_ref())),
+            None => (config.tasks.default_resources.clone(), config.tasks.limit_resources.clone()),
+        };
         let (project, domain) = (&row.id.project, &row.id.domain);
         Ok(Self {
             key: row.key,
@@ -76,13 +84,14 @@ impl Info {
             env: env(config, &spec),
             security_context: spec.security_context.as_ref().map(Message::encode_to_vec).unwrap_or_default(),
             service_account: service_account(config, &spec),
-            default_resources: resources(&config.tasks.default_resources, false),
-            limit_resources: resources(&config.tasks.limit_resources, true),
+            default_resources: resources(&default_resources, false),
+            limit_resources: resources(&limit_resources, true),
             metadata_root,
             raw_root,
             console_url: config.console_url.trim_end_matches('/').to_owned(),
             created_at: row.created_at,
             settings: settings(row, config, &spec),
+            launch,
             spec: row.spec.clone(),
             nesting: row.nesting,
             overwrite_cache: spec.overwrite_cache,
@@ -168,6 +177,20 @@ fn service_account(config: &Config, spec: &ExecutionSpec) -> String {
     let named = run_as.map(|identity| identity.k8s_service_account.as_str()).filter(|name| !name.is_empty());
     let role = spec.auth_role.as_ref().map(|role| role.kubernetes_service_account.as_str());
     named.or(role.filter(|name| !name.is_empty())).unwrap_or(&config.tasks.service_account).to_owned()
+}
+
+/// Quantities of attributes by the names that the configuration has for them.
+fn quantities(spec: Option<&TaskResourceSpec>) -> BTreeMap<String, String> {
+    let Some(spec) = spec else { return BTreeMap::new() };
+    let named = [
+        ("cpu", &spec.cpu),
+        ("gpu", &spec.gpu),
+        ("memory", &spec.memory),
+        ("storage", &spec.storage),
+        ("ephemeral-storage", &spec.ephemeral_storage),
+    ];
+    let given = named.into_iter().filter(|(_, quantity)| !quantity.is_empty());
+    given.map(|(name, quantity)| (name.to_owned(), quantity.clone())).collect()
 }
 
 fn resources(quantities: &BTreeMap<String, String>, limits: bool) -> Option<Resources> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use proto::flyteidl::admin::{PluginOverride, plugin_override::MissingPluginBehavior};
 use proto::pinion::plugin::v1::{
     AbortRequest, AbortResponse, FinalizeRequest, FinalizeResponse, HandleRequest, HandleResponse,
     PluginState, Status,
@@ -20,6 +21,31 @@ pub trait PluginSource: Send + Sync {
 
     /// Changes whenever a plugin appears, goes, or leaves quarantine.
     fn changes(&self) -> watch::Receiver<u64>;
+}
+
+/// The plugin of an attempt: its own once it has one, else the first that is there of those which the execution's
+/// attributes name for the task type, else the one that the task type has anyway, unless the attributes forbid that.
+pub(crate) fn choose(
+    source: &dyn PluginSource,
+    wish: Option<&PluginOverride>,
+    task_type: &str,
+    pin: &str,
+) -> Result<Arc<dyn Plugin>, Unavailable> {
+    let Some(wish) = wish.filter(|wish| pin.is_empty() && !wish.plugin_id.is_empty()) else {
+        return source.resolve(task_type, pin);
+    };
+    let named = wish.plugin_id.iter().find_map(|id| source.resolve(task_type, id).ok());
+    match (named, wish.missing_plugin_behavior()) {
+        (Some(plugin), _) => Ok(plugin),
+        (None, MissingPluginBehavior::UseDefault) => source.resolve(task_type, pin),
+        (None, MissingPluginBehavior::Fail) => Err(Unavailable {
+            reason: format!(
+                "none of the plugins that attributes name for tasks of type {task_type} is loaded: {}",
+                wish.plugin_id.join(", ")
+            ),
+            gone: true,
+        }),
+    }
 }
 
 /// Why a task type has no plugin now.

@@ -14,6 +14,7 @@ use crate::driver::{Alarm, Driver};
 use crate::mailbox::{Abort, AttemptKey, Mail, News};
 use crate::outcome::execution_error;
 use crate::place::Place;
+use crate::plugin;
 use crate::record::{Opening, Record};
 
 impl Driver {
@@ -181,7 +182,8 @@ impl Driver {
     pub(crate) fn assign(&mut self, key: AttemptKey, now: Timestamp) {
         let Some(attempt) = self.attempts.get_mut(&key) else { return };
         let row = &attempt.record.row;
-        match self.shared.plugins.resolve(&row.task_type, &row.plugin) {
+        let wish = self.info.launch.plugin_override(&row.task_type);
+        match plugin::choose(&*self.shared.plugins, wish, &row.task_type, &row.plugin) {
             Ok(plugin) => {
                 if row.plugin != plugin.identity() {
                     attempt.migrate = !row.plugin.is_empty() && attempt.record.state().is_some();

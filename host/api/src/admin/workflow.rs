@@ -48,7 +48,6 @@ pub(super) async fn create(
     template.id = Some(id.to_proto());
     let n_nodes = template.nodes.len() + spec.sub_workflows.iter().map(|sub| sub.nodes.len()).sum::<usize>();
     check_size(cx, &id, n_nodes)?;
-    check_supported(&id, &template, &spec.sub_workflows)?;
 
     let arrived = raw::field(arrived, number::SPEC).into_owned();
     let description =
@@ -77,15 +76,6 @@ fn check_size(cx: &Context, id: &EntityId, n_nodes: usize) -> Result<()> {
     }
     let what = format!("number of nodes of {id}");
     Err(Error::TooLarge { what, actual: n_nodes as u64, allowed: allowed as u64 })
-}
-
-fn check_supported(id: &EntityId, template: &WorkflowTemplate, subs: &[WorkflowTemplate]) -> Result<()> {
-    let found = compiler::unsupported_nodes(template, subs);
-    if found.is_empty() {
-        return Ok(());
-    }
-    let named: Vec<_> = found.iter().take(10).map(|(node, kind)| format!("`{node}` ({kind} node)")).collect();
-    Err(Error::UnsupportedNodes { id: Box::new(id.clone()), nodes: named.join(", ") })
 }
 
 /// What is stored of a workflow.

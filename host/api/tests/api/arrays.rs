@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 use proto::flyteidl::admin::{node_execution_closure::TargetMetadata, *};
-use proto::flyteidl::core::{node_execution, task_execution, *};
+use proto::flyteidl::core::{TaskLog, node_execution, task_execution};
 use proto::flyteidl::event::external_resource_info;
 use store::{Batch, NodeExecutionRow, NodeFlags, TaskExecutionRow};
 

@@ -70,26 +70,6 @@ async fn wrong_types_are_compile_errors() {
 }
 
 #[tokio::test]
-async fn unsupported_nodes_are_named() {
-    let world = world().await;
-    let mut admin = world.admin.clone();
-    admin.create_task(task_request("t", "v1")).await.unwrap();
-    let mut request = workflow_request("wf", "v1", "v1");
-    let approve = gate_node::Condition::Approve(ApproveCondition { signal_id: "s".to_owned() });
-    let gate = GateNode { condition: Some(approve) };
-    let node =
-        Node { id: "the-gate".to_owned(), target: Some(node::Target::GateNode(gate)), ..Node::default() };
-    nodes(&mut request).push(node);
-    let template = request.spec.as_ref().unwrap().template.as_ref().unwrap();
-    if compiler::unsupported_nodes(template, &[]).is_empty() {
-        return;
-    }
-    let status = admin.create_workflow(request).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
-    assert!(status.message().contains("`the-gate`"), "{status}");
-}
-
-#[tokio::test]
 async fn node_limit_says_actual_and_allowed() {
     let config = api::Config { max_workflow_nodes: 3, ..api::Config::default() };
     let world = world_with(config, launch::Config::default()).await;

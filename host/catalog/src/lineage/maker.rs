@@ -167,20 +167,22 @@ impl Walk<'_> {
             }
             return Ok(sources);
         }
-        let site = match self.child_of(place).await? {
-            Some(run) => Some(Site { scope: run.scope(), run }),
-            None => {
-                let attempt = u32::try_from(place.row.attempt).unwrap_or_default();
-                let scope = self.inside(place, attempt).await?;
-                scope.map(|scope| Site { run: Arc::clone(&place.site.run), scope })
-            }
-        };
-        let Some(site) = site else { return Ok(Vec::new()) };
+        let Some(site) = self.run_by(place).await? else { return Ok(Vec::new()) };
         let template = Arc::clone(&site.scope.template);
         match template.outputs.iter().find(|binding| binding.var == output) {
             Some(binding) => self.sources(&site, binding, depth).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    /// The workflow that a node runs: a sub-workflow, one that a task made, or that of the execution it started.
+    pub(super) async fn run_by(&mut self, place: &Place) -> Result<Option<Site>> {
+        if let Some(run) = self.child_of(place).await? {
+            return Ok(Some(Site { scope: run.scope(), run }));
+        }
+        let attempt = u32::try_from(place.row.attempt).unwrap_or_default();
+        let scope = self.inside(place, attempt).await?;
+        Ok(scope.map(|scope| Site { run: Arc::clone(&place.site.run), scope }))
     }
 
     /// The execution that a launch plan node started.

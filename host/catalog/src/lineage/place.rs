@@ -81,7 +81,7 @@ impl Site {
     /// What a promise points at.
     pub(crate) fn promised(&self, node: &str, var: &str) -> Promise {
         let execution = &self.run.row.id;
-        if node.is_empty() || node == START {
+        if is_start(node) {
             return match &self.scope.parent {
                 Some((parent, _)) => Promise::ParentInput(NodeRef::new(execution, parent), var.to_owned()),
                 None => Promise::Given(var.to_owned()),
@@ -327,6 +327,11 @@ pub(crate) fn runs(node: &Node) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// Whether a promise of this node is one of the workflow's inputs.
+pub(crate) fn is_start(node: &str) -> bool {
+    node.is_empty() || node == START
 }
 
 /// `project/domain/execution`.

@@ -5,7 +5,7 @@ use proto::flyteidl::admin::NodeExecutionClosure;
 use proto::flyteidl::admin::node_execution_closure::TargetMetadata;
 use proto::flyteidl::core::{Binding, Node, node, workflow_node};
 
-use super::place::{NodeRef, Place, Walk, arms, path, promises, runs};
+use super::place::{NodeRef, Place, Site, Walk, arms, is_start, path, promises, runs};
 use super::{Use, UseKind};
 use crate::error::{Result, decode};
 use crate::evict::shown;
@@ -35,37 +35,39 @@ impl Walk<'_> {
                 return Ok(Vec::new());
             }
             let mut out = Vec::new();
-            for bound in self.bound_to(&place, output) {
-                if let Some(found) = self.input_use(bound, depth).await? {
-                    out.push(found);
-                }
-            }
+            self.input_uses(&place.site, &place.node.id, output, depth, &mut out).await?;
             self.output_uses(&place, output, depth, &mut out).await?;
             self.cache_uses(id, depth, &mut out).await?;
             Ok(out)
         })
     }
 
-    /// The nodes of the same workflow that have a promise of this one.
-    fn bound_to(&self, place: &Place, output: Option<&str>) -> Vec<Bound> {
-        let mut out = Vec::new();
-        let execution = &place.site.run.row.id;
-        for node in place.site.scope.template.nodes.iter().filter(|node| node.id != "end-node") {
-            let unique = place.site.scope.unique_id(&node.id);
-            collect(node, &unique, &mut |node, unique| {
-                for binding in &node.inputs {
-                    if leads_to(binding, &place.node.id, output) {
-                        out.push(Bound {
-                            node: NodeRef::new(execution, unique),
-                            input: binding.var.clone(),
-                            runs: runs(node),
-                            starts: starts_execution(node),
-                        });
-                    }
+    /// The nodes of a workflow that have a promise of one of its nodes, or, of the start node, of its inputs.
+    async fn input_uses(
+        &mut self,
+        site: &Site,
+        of: &str,
+        output: Option<&str>,
+        depth: u32,
+        out: &mut Vec<Use>,
+    ) -> Result<()> {
+        let mut found = Vec::new();
+        for node in site.scope.template.nodes.iter().filter(|node| node.id != "end-node") {
+            collect(node, &site.scope.unique_id(&node.id), &mut |node, unique| {
+                for binding in node.inputs.iter().filter(|binding| leads_to(binding, of, output)) {
+                    found.push(Bound {
+                        node: NodeRef::new(&site.run.row.id, unique),
+                        input: binding.var.clone(),
+                        runs: runs(node),
+                        starts: starts_execution(node),
+                    });
                 }
             });
         }
-        out
+        for bound in found {
+            out.extend(self.input_use(bound, depth).await?);
+        }
+        Ok(())
     }
 
     async fn input_use(&mut self, bound: Bound, depth: u32) -> Result<Option<Use>> {
@@ -79,7 +81,7 @@ impl Walk<'_> {
             execution: path(&bound.node.execution),
             node: bound.node.node_id.clone(),
             runs: bound.runs,
-            input: bound.input,
+            input: bound.input.clone(),
             started: String::new(),
             at: place.row.started_at.map(shown).unwrap_or_default(),
             then: Vec::new(),
@@ -93,7 +95,15 @@ impl Walk<'_> {
                 found.started = format!("{}/{}/{}", child.project, child.domain, child.name);
             }
         }
-        found.then = self.uses(&bound.node, None, depth - 1).await?;
+        if depth > 1
+            && let Some(inner) = self.run_by(&place).await?
+        {
+            let then = &mut found.then;
+            Box::pin(self.input_uses(&inner, "", Some(&bound.input), depth - 1, then)).await?;
+        }
+        if found.then.is_empty() {
+            found.then = self.uses(&bound.node, None, depth - 1).await?;
+        }
         Ok(Some(found))
     }
 
@@ -185,7 +195,10 @@ fn collect(node: &Node, unique: &str, visit: &mut dyn FnMut(&Node, &str)) {
 fn leads_to(binding: &Binding, node: &str, output: Option<&str>) -> bool {
     let mut found = false;
     if let Some(data) = &binding.binding {
-        promises(data, &mut |of, var| found |= of == node && output.is_none_or(|output| output == var));
+        promises(data, &mut |of, var| {
+            let is_it = of == node || (is_start(of) && is_start(node));
+            found |= is_it && output.is_none_or(|output| output == var);
+        });
     }
     found
 }

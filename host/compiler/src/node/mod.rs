@@ -36,20 +36,6 @@ pub(crate) enum Kind {
     Nothing,
 }
 
-impl Kind {
-    /// The word for a kind that this engine does not run yet.
-    pub(crate) fn refused(self) -> Option<&'static str> {
-        match self {
-            Self::Task | Self::Nothing => None,
-            Self::LaunchPlan => Some("launch plan"),
-            Self::SubWorkflow => Some("sub-workflow"),
-            Self::Branch => Some("branch"),
-            Self::Gate => Some("gate"),
-            Self::Array => Some("array"),
-        }
-    }
-}
-
 pub(crate) fn kind(node: &Node) -> Kind {
     match &node.target {
         None => Kind::Nothing,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use compiler::{ErrorCode, compile_workflow, requirements, unsupported_nodes, workflow_of_task};
+use compiler::{ErrorCode, compile_workflow, requirements, workflow_of_task};
 use proto::flyteidl::core::*;
 
 use crate::build::*;
@@ -304,7 +304,6 @@ fn task_runs_in_a_workflow_of_its_own() {
     assert_eq!(workflow.id.as_ref().unwrap().name, ".flytegen.basic.basic_workflow.t1");
     assert_eq!(workflow.nodes[0].metadata.as_ref().unwrap().retries, Some(RetryStrategy { retries: 3 }));
     assert_eq!(requirements(&workflow, &[]).tasks, [id(ResourceType::Task, name)]);
-    assert!(unsupported_nodes(&workflow, &[]).is_empty());
     let compiled =
         compile_workflow(workflow, vec![], &[compiler::compile_task(template.clone())], &[]).unwrap();
     assert_eq!(compiled.tasks[0].template.as_ref(), Some(&template));

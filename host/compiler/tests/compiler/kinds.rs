@@ -1,6 +1,6 @@
 //! Nodes that are not tasks.
 
-use compiler::{ErrorCode, compile_workflow, requirements, unsupported_nodes};
+use compiler::{ErrorCode, compile_workflow, requirements};
 use proto::flyteidl::core::boolean_expression::Expr;
 use proto::flyteidl::core::if_else_block::Default as Otherwise;
 use proto::flyteidl::core::node::Target;
@@ -216,10 +216,6 @@ fn used_sub_workflows_are_compiled_once() {
     let subs = vec![unused, two, one];
     let template = sub("wf", twice);
     assert_eq!(requirements(&template, &subs).tasks, [id(ResourceType::Task, "make")]);
-    let kinds: Vec<_> = [("s0", "sub-workflow"), ("s1", "sub-workflow"), ("t", "sub-workflow")]
-        .map(|(id, kind)| (id.to_owned(), kind))
-        .into();
-    assert_eq!(unsupported_nodes(&template, &subs), kinds);
     let closure = compile_workflow(template, subs, &tasks(), &[]).unwrap();
     let names: Vec<_> = closure
         .sub_workflows
@@ -294,7 +290,6 @@ fn a_workflow_may_launch_itself() {
 fn the_failure_node_stays_apart() {
     let mut template = sub("wf", vec![node("m", "make", vec![])]);
     template.failure_node = Some(node("efn", "inc", vec![bind("x", promise("", "a"))]));
-    assert_eq!(unsupported_nodes(&template, &[]), [("efn".to_owned(), "failure")]);
     assert_eq!(requirements(&template, &[]).tasks.len(), 2);
     let primary = compile(template.clone()).unwrap().primary.unwrap();
     let compiled = primary.template.unwrap();
@@ -309,19 +304,4 @@ fn the_failure_node_stays_apart() {
     template.nodes[0].upstream_node_ids.clear();
     template.failure_node.as_mut().unwrap().id = "m".into();
     assert_eq!(codes(compile(template)), [(ErrorCode::DuplicateId, "m".to_owned())]);
-}
-
-#[test]
-fn refused_kinds_have_names() {
-    let gate = Target::GateNode(GateNode { condition: None });
-    let nodes = vec![
-        node("t", "make", vec![]),
-        branch("b", vec![], None, vec![]),
-        launch_plan_node("l", "lp", vec![]),
-        node_of("g", gate, vec![]),
-        node_of("a", array(None, true, None), vec![]),
-    ];
-    let template = workflow("wf", interface([], []), nodes, vec![]);
-    let expected = [("b", "branch"), ("l", "launch plan"), ("g", "gate"), ("a", "array")];
-    assert_eq!(unsupported_nodes(&template, &[]), expected.map(|(id, kind)| (id.to_owned(), kind)));
 }

@@ -49,7 +49,7 @@ fn room(world: &World, config: &Config, step: Step, n: usize) -> Room {
 }
 
 /// Runs until a room gets through without a crash, and returns how many did not.
-async fn through(world: &World, config: &Config, step: Step, n: usize, people: &Receiver) -> usize {
+async fn through(world: &World, config: &Config, step: Step, n: usize, events: &Receiver) -> usize {
     let mut n_crashes = 0;
     loop {
         let room = room(world, config, step, if n_crashes == 0 { n } else { usize::MAX });
@@ -57,10 +57,10 @@ async fn through(world: &World, config: &Config, step: Step, n: usize, people: &
         let all_done = || async {
             let rows = world.deliveries().await;
             let empty = store.outbox_behind(store::OutboxCursor::default(), 1).await.unwrap() == 0;
-            empty && rows.len() == 2 && rows.iter().all(|row| row.state == DeliveryState::Sent)
+            (empty || step != Step::Pruned) && rows.len() == 2 && rows.iter().all(|row| row.state == DeliveryState::Sent)
         };
         while !room.has_ended() {
-            if all_done().await && people.taken().len() >= 2 {
+            if all_done().await && events.check_order() == 2 * 8 {
                 room.kill().await;
                 return n_crashes;
             }
@@ -84,7 +84,7 @@ async fn claim(world: &World, step: Step, n: usize, mode: Mode) -> bool {
         execution.bustles(0, 4).await;
         execution.enters(&[Phase::Running, Phase::Failing, Phase::Failed]).await;
     }
-    let crashed = through(world, &config, step, n, &people).await > 0;
+    let crashed = through(world, &config, step, n, &events).await > 0;
     let context = format!("{step:?} {n} {mode:?}");
     assert_eq!(events.check_order(), 2 * 8, "{context}");
     let told: std::collections::BTreeSet<String> =
@@ -137,10 +137,10 @@ async fn a_process_that_is_killed_again_and_again_loses_nothing() {
         while receiver.check_order() < 4 * 61 {
             // The same host: it takes up its own lease at once.
             let room = world.room(config.clone());
-            tokio::time::sleep(Duration::from_millis(15 + n_killed % 40)).await;
+            tokio::time::sleep(Duration::from_millis(40 + 97 * n_killed % 500)).await;
             room.kill().await;
             n_killed += 1;
-            assert!(n_killed < 500, "it makes no way: {}", receiver.check_order());
+            assert!(n_killed < 200, "it makes no way: {}", receiver.check_order());
         }
         eventually("all arrived", || async { receiver.check_order() == 4 * 61 }).await;
         assert!(n_killed > 1, "it was never killed in the middle");

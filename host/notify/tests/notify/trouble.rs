@@ -82,11 +82,12 @@ async fn inner_addresses_are_not_connected_to_by_any_name() {
     let world = World::new().await;
     let receiver = Receiver::start().await;
     let port = receiver.port();
-    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "127.1", "0x7f.1"] {
+    let hosts = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "127.1", "0x7f.1"];
+    for (n, host) in hosts.into_iter().enumerate() {
         let mut config = with_sinks(&[("s", http_sink(&format!("http://{host}:{port}/")))]);
         config.allow_addresses = vec!["10.0.0.0/8".to_owned()];
         let room = world.room(config);
-        world.launch(&format!("a{}", host.len()), Vec::new()).await;
+        world.launch(&format!("a{n}"), Vec::new()).await;
         eventually("it is refused", || async { room.said().contains("this machine (loopback)") }).await;
         room.stop().await.unwrap();
     }

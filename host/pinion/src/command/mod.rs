@@ -1,8 +1,10 @@
 //! Holds one file per command of the command line.
 
 pub(crate) mod backfill;
+pub(crate) mod cache;
 pub(crate) mod config;
 pub(crate) mod get;
+pub(crate) mod lineage;
 pub(crate) mod logs;
 pub(crate) mod notify;
 pub(crate) mod plugin;

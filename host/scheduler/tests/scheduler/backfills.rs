@@ -96,7 +96,8 @@ async fn ticks_run_in_order_and_no_more_than_allowed_at_once() {
     run.until_state(BackfillState::Succeeded).await;
     let started = run.world.started().await;
     let hours: Vec<i64> = started.iter().map(|started| (started.tick.0 - START.0) / HOUR).collect();
-    assert_eq!(hours, [-4, -3, -2, -1]);
+    // The first two are launched side by side.
+    assert_eq!((hours[0].min(hours[1]), hours[0].max(hours[1]), &hours[2..]), (-4, -3, &[-2, -1][..]));
     assert!(started.iter().all(|started| started.tags == [format!("backfill:{}", run.id)]));
     run.host.stop().await;
 }
@@ -177,8 +178,9 @@ async fn cancelling_waits_for_what_runs_or_aborts_it() {
             run.world.end(&tick.execution, if abort { ABORTED } else { SUCCEEDED }).await;
         }
         run.until_state(BackfillState::Cancelled).await;
-        let aborted = run.world.store.execution_get(&model::ExecutionId::new("p", DOMAIN, &run.ticks().await[0].execution));
-        assert_eq!(aborted.await.unwrap().unwrap().aborted_by.is_some(), abort);
+        let id = model::ExecutionId::new("p", DOMAIN, &run.ticks().await[0].execution);
+        let row = run.world.store.execution_get(&id).await.unwrap().unwrap();
+        assert_eq!(row.aborted_by.is_some(), abort);
         run.host.stop().await;
     }
 }
