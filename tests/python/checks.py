@@ -28,7 +28,7 @@ def phases(nodes):
 def children(node):
     """Child nodes of a node, without start and end, by id."""
     found = node.subworkflow_node_executions.items()
-    return {id: child for id, child in found if not id.endswith(("start-node", "end-node"))}
+    return {id: child for id, child in found if child.metadata.spec_node_id not in ("start-node", "end-node")}
 
 
 def elements(node):

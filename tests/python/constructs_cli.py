@@ -70,7 +70,7 @@ def case_backfills_run_every_tick(w):
 def case_commands_show_what_ran(w):
     execution = w.end(w.run(healable, at=w.file("cli-never")), "FAILED")
     name = execution.id.name
-    check("cli.nightly" in pyflyte("get", "-p", "flytesnacks", "-d", "development", "launchplan", "cli.nightly"))
+    check("cli.nightly" in pyflyte("get", "launchplan", "-p", "flytesnacks", "-d", "development", "cli.nightly"))
     text = pyflyte("metrics", "-p", "flytesnacks", "dump", name)
     check("n0" in text, text)
     pyflyte("metrics", "-p", "flytesnacks", "explain", name)

@@ -25,8 +25,8 @@ def work(at: str, name: str, seconds: float = 0.5) -> None:
 
 
 @task(retries=1)
-def step(at: str, name: str, a: int) -> int:
-    work(at, name)
+def step(at: str, name: str, a: int, part: int = 0) -> int:
+    work(at, f"{name}.{part}")
     return a + 1
 
 
@@ -72,7 +72,7 @@ def clean(at: str):
 
 @workflow
 def chain(at: str, name: str, a: int) -> int:
-    return step(at=at, name=name, a=step(at=at, name=name + "+", a=a))
+    return step(at=at, name=name, a=step(at=at, name=name, a=a), part=1)
 
 
 @workflow
@@ -149,7 +149,7 @@ def cached(at: str, salt: str) -> int:
 
 @eager
 async def eagerly(at: str) -> int:
-    return step(at=at, name="eager-2", a=step(at=at, name="eager-1", a=0))
+    return step(at=at, name="eager-2", a=step(at=at, name="eager-1", a=0, part=0), part=0)
 
 
 #: What comes out, or the beginning of the error.

@@ -86,12 +86,17 @@ def some(xs: List[int]) -> List[Optional[int]]:
 
 @workflow
 def few(xs: List[int]) -> List[int]:
-    return map_task(odd, min_successes=1)(a=xs)
+    return map_task(odd, min_successes=1, min_success_ratio=None)(a=xs)
 
 
 @workflow
 def all_of_them(xs: List[int]) -> List[int]:
     return map_task(odd)(a=xs)
+
+
+@workflow
+def to_the_end(xs: List[int]) -> List[int]:
+    return map_task(odd, run_all_sub_nodes=True)(a=xs)
 
 
 @workflow
@@ -139,13 +144,13 @@ def over_bad_plans(xs: List[int]) -> List[Optional[int]]:
 def in_a_row(xs: List[int]) -> List[str]:
     first = map_task(half_plan)(a=xs)
     greeted = map_task(greet)(name=first)
-    last = map_task(functools.partial(add, b=1))(a=xs)
+    last = map_task(functools.partial(add, b=1, c=""))(a=xs)
     greeted >> last
     return last
 
 
 ENTITIES = [
-    partial, empty, silent, some, few, all_of_them, retried, limited, cached, checked_plan, half_plan, over_plans,
+    partial, empty, silent, some, few, all_of_them, to_the_end, retried, limited, cached, checked_plan, half_plan, over_plans,
     over_bad_plans, in_a_row,
 ]
 
@@ -174,6 +179,7 @@ def case_an_empty_list_maps_to_an_empty_list(w):
 
 def case_success_criteria_are_kept(w):
     runs = [w.run(some, xs=[1, 2, 3, 4]), w.run(some, xs=[1, 2, 4]), w.run(few, xs=[2, 3]), w.run(all_of_them, xs=[1, 2, 4])]
+    runs.append(w.run(to_the_end, xs=[1, 2, 4, 5]))
     execution = w.end(runs[0])
     check(execution.outputs.get("o0", List[Optional[int]]) == [1, None, 3, None], execution.outputs)
     check(element_phases(execution.node_executions["n0"]) == ["SUCCEEDED", "FAILED", "SUCCEEDED", "FAILED"])
@@ -182,8 +188,12 @@ def case_success_criteria_are_kept(w):
     w.end(runs[2])
     failed = w.end(runs[3], "FAILED")
     message = failed.closure.error.message
-    check("2 is even" in message and "4 is even" in message, message)
+    check("is even" in message, message)
     check(phases(failed.node_executions)["n0"] == "FAILED")
+    failed = w.end(runs[4], "FAILED")
+    message = failed.closure.error.message
+    check("2 is even" in message and "4 is even" in message, message)
+    check(element_phases(failed.node_executions["n0"]) == ["SUCCEEDED", "FAILED", "FAILED", "SUCCEEDED"])
 
 
 def case_elements_have_retries_of_their_own(w):
@@ -222,7 +232,7 @@ def case_launch_plans_are_mapped_over(w):
     execution = w.end(runs[0])
     check(execution.outputs["o0"] == ["101", "102"], execution.outputs)
     node = execution.node_executions["n0"]
-    names = [e.workflow_node_metadata.executionId.name for e in elements(node)]
+    names = [e.workflow_node_metadata.execution_id.name for e in elements(node)]
     check(len(set(names)) == 2 and element_phases(node) == ["SUCCEEDED"] * 2, names)
     child = w.end(w.client.fetch_execution(name=names[1]))
     check(child.inputs["a"] == 2 and child.spec.metadata.nesting == 1, child.inputs)

@@ -296,7 +296,7 @@ def case_everything_nests_in_everything(w):
     [child] = execution.node_executions["n0"].workflow_executions
     array = children(child.node_executions["n0"])["n0-0-n0"]
     check(element_phases(array) == ["SUCCEEDED", "SUCCEEDED"], element_phases(array))
-    names = [element.workflow_node_metadata.executionId.name for element in elements(array)]
+    names = [element.workflow_node_metadata.execution_id.name for element in elements(array)]
     check(len(set(names)) == 2 and all(names), names)
     mapped = w.end(w.client.fetch_execution(name=names[1]))
     check(mapped.outputs["o0"] == 20 and children(mapped.node_executions["n0"]), mapped.outputs)

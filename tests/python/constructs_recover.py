@@ -87,10 +87,10 @@ def expands(at: str, n: int, after: int) -> int:
 
 
 @workflow
-def nested(at: str) -> Tuple[int, int, int]:
+def nested(at: str, at_dynamic: str) -> Tuple[int, int, int]:
     x = below(at=at)
     y = conditional("always").if_(x > 0).then(step(at=at, name="arm", a=x)).else_().fail("never")
-    return x, y, expands(at=at + ".d", n=2, after=y)
+    return x, y, expands(at=at_dynamic, n=2, after=y)
 
 
 @workflow
@@ -164,7 +164,7 @@ def case_elements_of_maps_are_reused(w):
 def case_nodes_inside_nodes_are_reused(w):
     at = w.file("nested")
     open(at + ".healed", "w").close()
-    broken = w.end(w.run(nested, at=at), "FAILED")
+    broken = w.end(w.run(nested, at=at, at_dynamic=at + ".d"), "FAILED")
     open(at + ".d.healed", "w").close()
     n_before = len(w.lines(at)), len(w.lines(at + ".d"))
     recovered = w.end(recover(w, broken))
@@ -177,7 +177,7 @@ def case_nodes_inside_nodes_are_reused(w):
 
 def case_sub_workflows_go_on_inside(w):
     at = w.file("sub")
-    broken = w.end(w.run(nested, at=at), "FAILED")
+    broken = w.end(w.run(nested, at=at, at_dynamic=at + ".d"), "FAILED")
     for place in (at, at + ".d"):
         open(place + ".healed", "w").close()
     n_before = len(w.lines(at))

@@ -77,7 +77,7 @@ class World:
             time.sleep(pause)
             pause = min(pause * 1.3, 1.0)
         self.client.sync_execution(execution, sync_nodes=True)
-        check(phase(execution) == wanted, f"{execution.id.name} is {phase(execution)}, not {wanted}: {execution.closure.error} {self.picture(execution)}")
+        check(phase(execution) == wanted, f"{execution.id.name} is {phase(execution)}, not {wanted}: {self.picture(execution)} {getattr(execution.closure.error, 'message', '')}")
         return execution
 
     def result(self, entity, execution_name=None, options=None, **inputs):

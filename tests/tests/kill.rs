@@ -1,7 +1,7 @@
 //! A host that is killed in the middle of every construct goes on where it stopped.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tests::{Options, Server, finish, python, server, text};
 
@@ -16,15 +16,17 @@ fn run(options: impl Fn() -> Options, python: &Path) {
         Duration::from_secs(120),
     );
     assert!(text(&output).contains("STARTED"), "{}\n{}", text(&output), server::tail(&host.log(), 100));
+    let at = traces.path().to_string_lossy().into_owned();
+    let mut args = vec!["constructs_kill.py".to_owned(), "finish".to_owned(), at];
     for after in KILLS {
         std::thread::sleep(after);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        args.push(now.as_secs_f64().to_string());
         host.kill();
         server::wait_no_process("constructs_kill_wf");
         host = Server::start(options());
     }
-    let n_kills = KILLS.len().to_string();
-    let at = traces.path().to_string_lossy().into_owned();
-    host.scenario_of(python, &["constructs_kill.py", "finish", &at, &n_kills]);
+    host.scenario_of(python, &args.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 #[test]

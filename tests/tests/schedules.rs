@@ -9,8 +9,7 @@ use serde_json::Value;
 use tests::{Options, Server, eventually, finish, python, server, text};
 
 fn scenario(server: &Server, python: &Path, part: &str) {
-    let output =
-        finish(server.client(python).args(["schedule_scenario.py", part]), Duration::from_secs(240));
+    let output = finish(server.client(python).args(["schedule_scenario.py", part]), Duration::from_secs(240));
     let printed = text(&output);
     assert!(
         output.status.success() && printed.contains("SCENARIO OK"),
@@ -44,7 +43,9 @@ fn fired(server: &Server, name: &str) -> i64 {
 
 #[test]
 fn schedules_of_the_stock_client_fire_once_though_the_host_is_killed() {
-    let Some(python) = python("schedules_of_the_stock_client_fire_once_though_the_host_is_killed") else { return };
+    let Some(python) = python("schedules_of_the_stock_client_fire_once_though_the_host_is_killed") else {
+        return;
+    };
     let dir = tempfile::tempdir().unwrap();
     let options = || Options { data: Some(dir.path().join("data")), ..Options::default() };
     let mut host = Server::start(options());
@@ -116,8 +117,7 @@ fn backfills(host: &Server) {
         shown["state"] == "succeeded" && shown["ticks"]["skipped"] == 4
     });
     assert!(pinion(host, &["backfill", "list"]).contains(&again));
-    let long: Vec<&str> =
-        [&plan[..], &["--from", "2023-01-01", "--to", "2024-01-01", "-o", "json"]].concat();
+    let long: Vec<&str> = [&plan[..], &["--from", "2023-01-01", "--to", "2024-01-01", "-o", "json"]].concat();
     let long = json(host, &long)["id"].as_str().unwrap().to_owned();
     pinion(host, &["backfill", "cancel", &long, "--abort"]);
     eventually("the end of the cancelled backfill", Duration::from_secs(60), || {

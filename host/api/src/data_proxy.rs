@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use blob::{DataReference, SignedUrl, UploadRoot, upload_key};
+use bytes::Bytes;
 use prost_types::Timestamp;
 use proto::flyteidl::service::{
     ArtifactType, CreateDownloadLinkRequest, CreateDownloadLinkResponse, CreateDownloadLocationRequest,

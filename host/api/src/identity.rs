@@ -1,7 +1,10 @@
-//! Serves `flyteidl.service.IdentityService`: without authentication, nobody in particular.
+//! Serves `flyteidl.service.IdentityService`: whom this host takes the caller for; without authentication, nobody in
+//! particular.
 
 use proto::flyteidl::service::{UserInfoRequest, UserInfoResponse, identity_service_server::IdentityService};
 use tonic::{Request, Response, Status};
+
+use crate::http::caller;
 
 /// The service.
 pub(crate) struct Identity;
@@ -10,8 +13,10 @@ pub(crate) struct Identity;
 impl IdentityService for Identity {
     async fn user_info(
         &self,
-        _request: Request<UserInfoRequest>,
+        request: Request<UserInfoRequest>,
     ) -> Result<Response<UserInfoResponse>, Status> {
-        Ok(Response::new(UserInfoResponse::default()))
+        let subject = caller(&request);
+        let preferred_username = subject.clone();
+        Ok(Response::new(UserInfoResponse { subject, preferred_username, ..UserInfoResponse::default() }))
     }
 }

@@ -18,7 +18,18 @@ use crate::{
     error::Result,
     http::caller,
     list,
+    raw::{self, Encoded},
 };
+
+/// Field numbers.
+mod number {
+    /// Of `SignalSetRequest`.
+    pub(super) const VALUE_OF_REQUEST: u32 = 2;
+    /// Of `Signal`.
+    pub(super) const ID: u32 = 1;
+    pub(super) const TYPE: u32 = 2;
+    pub(super) const VALUE: u32 = 3;
+}
 
 /// The service.
 pub(crate) struct Signals(pub(crate) Arc<Context>);
@@ -29,14 +40,14 @@ impl SignalService for Signals {
         &self,
         request: Request<pb::SignalGetOrCreateRequest>,
     ) -> Result<Response<pb::Signal>, Status> {
-        Ok(Response::new(self.get_or_create(request.into_inner()).await?))
+        raw::reply(self.get_or_create(request.into_inner()).await)
     }
 
     async fn list_signals(
         &self,
         request: Request<pb::SignalListRequest>,
     ) -> Result<Response<pb::SignalList>, Status> {
-        Ok(Response::new(self.list(request.into_inner()).await?))
+        raw::reply(self.list(request.into_inner()).await)
     }
 
     async fn set_signal(
@@ -44,13 +55,14 @@ impl SignalService for Signals {
         request: Request<pb::SignalSetRequest>,
     ) -> Result<Response<pb::SignalSetResponse>, Status> {
         let caller = caller(&request);
-        Ok(Response::new(self.set(request.into_inner(), &caller).await?))
+        let arrived = raw::arrived(&request);
+        Ok(Response::new(self.set(request.into_inner(), &arrived, &caller).await?))
     }
 }
 
 impl Signals {
     /// What an engine outside makes; this host's own makes signals with its nodes.
-    async fn get_or_create(&self, request: pb::SignalGetOrCreateRequest) -> Result<pb::Signal> {
+    async fn get_or_create(&self, request: pb::SignalGetOrCreateRequest) -> Result<Encoded<pb::Signal>> {
         let (execution, signal_id) = self.signal_id(request.id.as_ref()).await?;
         let ty = request.r#type.ok_or(Error::Missing("type"))?;
         if ty.r#type.is_none() {
@@ -67,20 +79,26 @@ impl Signals {
             created_at: now,
             updated_at: now,
         };
-        signal(&execution, &self.0.store.signal_get_or_create(&row).await?)
+        Ok(signal(&execution, &self.0.store.signal_get_or_create(&row).await?))
     }
 
-    async fn list(&self, request: pb::SignalListRequest) -> Result<pb::SignalList> {
+    async fn list(&self, request: pb::SignalListRequest) -> Result<Encoded<pb::SignalList>> {
         let id = execution_id("workflow_execution_id", request.workflow_execution_id.as_ref())?;
         let query = list::query(request.limit, &request.token, &request.filters, request.sort_by.as_ref())?;
         let execution = self.0.execution(&id).await?;
         let rows = self.0.store.signal_list(execution.key, &query).await?;
-        let signals = rows.iter().map(|row| signal(&execution, row)).collect::<Result<_>>()?;
-        Ok(pb::SignalList { signals, token: list::next_token(&query, rows.len()) })
+        let list =
+            pb::SignalList { token: list::next_token(&query, rows.len()), ..pb::SignalList::default() };
+        Ok(Encoded::of(&list).elements(1, rows.iter().map(|row| signal(&execution, row))))
     }
 
     /// A signal that no node waits for yet is an invalid argument; clients try again.
-    async fn set(&self, request: pb::SignalSetRequest, caller: &str) -> Result<pb::SignalSetResponse> {
+    async fn set(
+        &self,
+        request: pb::SignalSetRequest,
+        arrived: &[u8],
+        caller: &str,
+    ) -> Result<pb::SignalSetResponse> {
         let (execution, signal_id) = self.signal_id(request.id.as_ref()).await?;
         let value = request.value.ok_or(Error::Missing("value"))?;
         let unknown = || {
@@ -98,7 +116,7 @@ impl Signals {
             };
             Error::invalid("value", reason)
         })?;
-        let bytes = value.encode_to_vec();
+        let bytes = model::raw::field(arrived, number::VALUE_OF_REQUEST);
         let set = self.0.store.signal_set(execution.key, &signal_id, &bytes, caller, Timestamp::now()).await;
         match set {
             Ok(_) => Ok(pb::SignalSetResponse {}),
@@ -120,15 +138,9 @@ impl Signals {
     }
 }
 
-fn signal(execution: &ExecutionRow, row: &SignalRow) -> Result<pb::Signal> {
-    let id = SignalIdentifier {
-        signal_id: row.signal_id.clone(),
-        execution_id: Some(execution.id.to_proto()),
-    };
-    let value = if row.value.is_empty() {
-        None
-    } else {
-        Some(decode(&row.value, "value of signal", &row.signal_id)?)
-    };
-    Ok(pb::Signal { id: Some(id), r#type: Some(decode(&row.ty, "type of signal", &row.signal_id)?), value })
+fn signal(execution: &ExecutionRow, row: &SignalRow) -> Encoded<pb::Signal> {
+    let id =
+        SignalIdentifier { signal_id: row.signal_id.clone(), execution_id: Some(execution.id.to_proto()) };
+    let value = Some(&row.value).filter(|value| !value.is_empty());
+    Encoded::new().message(number::ID, &id).parts(number::TYPE, &[&row.ty]).maybe(number::VALUE, value)
 }

@@ -3,10 +3,15 @@
 
 mod catalog {
     pub(crate) mod build;
+    pub(crate) mod flow;
     pub(crate) mod world;
 
     mod entries;
+    mod evict;
+    mod explain;
     mod keys;
+    mod lineage;
     mod reflection;
     mod reservations;
+    mod routes;
 }

@@ -94,9 +94,7 @@ pub fn encode_compiled(compiled: &CompiledWorkflowClosure, arrived: &Arrived<'_>
 
 fn tasks(tasks: &[CompiledTask], arrived: &[Cow<'_, [u8]>], out: &mut Vec<u8>) {
     let ty = Type::named("flyteidl.core.CompiledTask");
-    let id_of = |task: &[u8]| {
-        id(&raw::field(&raw::field(task, number::TASK_TEMPLATE), number::template::ID))
-    };
+    let id_of = |task: &[u8]| id(&raw::field(&raw::field(task, number::TASK_TEMPLATE), number::template::ID));
     let by_id = by_id(arrived, id_of);
     for task in tasks {
         let source = task.template.as_ref().and_then(|template| by_id.get(&key(template.id.as_ref()?)));
@@ -148,10 +146,7 @@ fn id(bytes: &[u8]) -> Option<Key> {
 }
 
 /// Of several with one id the first.
-fn by_id<'a>(
-    arrived: &'a [Cow<'_, [u8]>],
-    id_of: impl Fn(&[u8]) -> Option<Key>,
-) -> HashMap<Key, &'a [u8]> {
+fn by_id<'a>(arrived: &'a [Cow<'_, [u8]>], id_of: impl Fn(&[u8]) -> Option<Key>) -> HashMap<Key, &'a [u8]> {
     let mut found = HashMap::with_capacity(arrived.len());
     for bytes in arrived {
         if let Some(key) = id_of(bytes) {

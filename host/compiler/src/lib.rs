@@ -33,7 +33,7 @@ pub use error::{Error, ErrorCode, Errors};
 pub use launch_plan::{LaunchPlanInterface, expected_inputs};
 pub use requirements::{Requirements, requirements};
 pub use single_task::workflow_of_task;
-pub use task::{compile_task, validate_task};
+pub use task::{check_task_limits, compile_task, validate_task};
 pub use workflow::compile_workflow;
 
 /// Id of the node whose outputs are the inputs of the workflow.

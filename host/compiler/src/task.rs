@@ -60,6 +60,32 @@ pub fn validate_task(id: &Identifier, template: &TaskTemplate) -> Result<(), Err
     Errors::none_or(check.errors, ())
 }
 
+/// Checks that a task asks for no more than is allowed where it is registered. Of `allowed` each pair is a resource
+/// (`cpu`, `memory`, `gpu`, `storage`, `ephemeral-storage`) and its highest quantity; empty is any.
+///
+/// # Errors
+/// Everything of which it asks for too much.
+pub fn check_task_limits(template: &TaskTemplate, allowed: &[(&str, &str)]) -> Result<(), Errors> {
+    let name = template.id.as_ref().map(|id| id.name.as_str()).unwrap_or_default();
+    let mut check = Check { name, errors: Vec::new() };
+    match &template.target {
+        Some(Target::Container(container)) => {
+            if let Some(resources) = &container.resources {
+                check.limits("Container", &Amounts::of_container(resources), allowed);
+            }
+        }
+        Some(Target::K8sPod(pod)) => {
+            let containers = pod.pod_spec.iter().flat_map(|spec| list(spec, "containers"));
+            for (i, container) in containers.enumerate() {
+                let place = format!("K8sPod.Containers[{i}]");
+                check.limits(&place, &Amounts::of_pod_container(container), allowed);
+            }
+        }
+        Some(Target::Sql(_)) | None => {}
+    }
+    Errors::none_or(check.errors, ())
+}
+
 struct Check<'a> {
     name: &'a str,
     errors: Vec<Error>,
@@ -85,6 +111,23 @@ impl Check<'_> {
                 self.invalid(format!("{place}: the request of {name} is higher than its limit."));
             } else if is_device(name) && request != *limit {
                 self.invalid(format!("{place}: the request of {name} must equal its limit."));
+            }
+        }
+    }
+
+    fn limits(&mut self, place: &str, amounts: &Amounts<'_>, allowed: &[(&str, &str)]) {
+        for (side, entries) in [("request", &amounts.requests), ("limit", &amounts.limits)] {
+            for (name, text) in entries {
+                let known = if is_device(name) { "gpu" } else { *name };
+                let Some((_, most)) = allowed.iter().find(|(name, most)| *name == known && !most.is_empty())
+                else {
+                    continue;
+                };
+                if let (Ok(asked), Ok(most_amount)) = (parse_milli(text), parse_milli(most))
+                    && asked > most_amount
+                {
+                    self.invalid(format!("{place}: the {side} of {name} is {text}, more than the {most} allowed here."));
+                }
             }
         }
     }

@@ -145,18 +145,16 @@ impl<E: Display> Resolver<'_, E> {
 impl<E> Resolver<'_, E> {
     /// What the arms of a branch call the output that they name so for the outside. The branch's outputs are those
     /// of the arm that ran, under its names.
-    fn aliases_of_arms<'n>(&'n self, node: &GraphNode, var: &'n str) -> impl Iterator<Item = &'n str> {
-        let mut left: Vec<&NodeKind> = vec![];
-        let mut arms = Vec::new();
-        left.extend(self.graph.nodes.iter().filter(|own| Arc::ptr_eq(&own.id, &node.id)).map(|own| &own.kind));
-        while let Some(kind) = left.pop() {
-            if let NodeKind::Branch { arms: inner, .. } = kind {
-                let inner = inner.iter().filter_map(|arm| self.graph.node(*arm));
-                inner.for_each(|arm| {
-                    left.push(&arm.kind);
-                    arms.push(arm);
-                });
+    fn aliases_of_arms<'n>(&'n self, node: &'n GraphNode, var: &'n str) -> impl Iterator<Item = &'n str> {
+        let mut arms: Vec<&GraphNode> = Vec::new();
+        let mut next = Some(node);
+        let mut n_seen = 0;
+        while let Some(found) = next {
+            if let NodeKind::Branch { arms: inner, .. } = &found.kind {
+                arms.extend(inner.iter().filter_map(|arm| self.graph.node(*arm)));
             }
+            next = arms.get(n_seen).copied();
+            n_seen += 1;
         }
         arms.into_iter().map(move |arm| without_alias(arm, var)).filter(move |own| *own != var)
     }

@@ -67,7 +67,7 @@ pub(crate) fn resolved(
         (NodeKind::Array { .. }, Detail::Size(size)) => array::resolved(run, node, size, &uri, now),
         (NodeKind::Gate(gate), Detail::Plain) => gate::resolved(run, node, &gate, &uri, now),
         (kind, detail) => {
-            let message = format!("a node that is a {kind:?} cannot go on with {detail:?}");
+            let message = format!("a {} node cannot go on with {detail:?}", kind.word());
             unresolvable(run, node, error::system("BadSpecificationError", message), now);
         }
     }
@@ -80,9 +80,11 @@ pub(crate) fn unresolvable(
     error: core::ExecutionError,
     now: Timestamp,
 ) {
-    let failed = match run.node(node).phase {
-        NodePhase::NotYetStarted => run.move_node(node, NodeEvent::Unresolvable),
-        _ => run.move_node(node, NodeEvent::Failed) && run.move_node(node, NodeEvent::Cleaned),
+    let is_new = run.node(node).phase == NodePhase::NotYetStarted;
+    let failed = if is_new {
+        run.move_node(node, NodeEvent::Unresolvable)
+    } else {
+        run.move_node(node, NodeEvent::Failed) && run.move_node(node, NodeEvent::Cleaned)
     };
     if failed {
         let state = run.change(node);

@@ -1,5 +1,7 @@
 //! Makes small workflows for tests and plays the shell for them.
 
+pub(crate) mod kinds;
+
 use std::sync::Arc;
 
 use model::Timestamp;
@@ -7,7 +9,8 @@ use proto::flyteidl::core;
 use proto::flyteidl::core::execution_error::ErrorKind;
 
 use crate::{
-    Changes, Detail, Execution, Graph, NodeIdx, NodeState, Observation, Report, Resolved, Settings, Step,
+    AttemptRow, Changes, Detail, Execution, ExecutionSnapshot, Expansion, Graph, NodeIdx, NodePhase,
+    NodeSnapshot, NodeState, Observation, Report, Resolved, Settings, Step,
 };
 
 /// A task node: its id and the nodes it waits for.
@@ -156,6 +159,83 @@ impl Driver {
     pub(crate) fn cleaned(&mut self, id: &str) -> Changes {
         let (node, attempt) = (self.idx(id), self.state(id).attempt);
         self.apply(Observation::Cleaned { node, attempt })
+    }
+
+    pub(crate) fn expanded(&mut self, id: &str, closure: &core::CompiledWorkflowClosure) -> Changes {
+        let expansion = kinds::expansion(closure);
+        self.report(id, Report::Expanded { expansion, deck_uri: String::new() })
+    }
+
+    /// Outputs of what the node holds are written.
+    pub(crate) fn gathered(&mut self, id: &str) -> Changes {
+        let (node, result) = (self.idx(id), Ok(format!("gathered/{id}")));
+        self.apply(Observation::OutputsWritten { node, result })
+    }
+
+    /// The inputs of a node that is due are written and decide this; other steps are forgotten.
+    pub(crate) fn decide(&mut self, id: &str, detail: Detail) -> Changes {
+        self.plan();
+        let node = self.idx(id);
+        self.decided(node, detail)
+    }
+
+    /// Where each of these nodes stands.
+    pub(crate) fn phases<const N: usize>(&self, ids: [&str; N]) -> [NodePhase; N] {
+        ids.map(|id| self.state(id).phase)
+    }
+
+    /// The same execution in another life, restored from its rows.
+    pub(crate) fn reborn(&self) -> Self {
+        let run = &self.run;
+        let execution = ExecutionSnapshot {
+            phase: run.phase(),
+            abort_cause: None,
+            abort_forced: false,
+            error: run.error().cloned(),
+            created_at: run.created_at(),
+            started_at: run.started_at(),
+            ended_at: run.ended_at(),
+        };
+        let started = |node: &NodeIdx| run.node(*node).phase != NodePhase::NotYetStarted;
+        let rows = (0..run.len() as NodeIdx).filter(started).map(|node| self.row(node));
+        let (graph, settings) = (Arc::clone(run.graph()), run.settings().clone());
+        let run = Execution::restore(graph, settings, execution, rows).unwrap();
+        let mut this = Self { run, now: self.now };
+        assert_eq!(this.apply(Observation::Start).nodes, [], "nothing is found half done");
+        this
+    }
+
+    /// The row of a node.
+    pub(crate) fn row(&self, node: NodeIdx) -> NodeSnapshot {
+        let (run, state) = (&self.run, self.run.node(node));
+        let expansion = state.spec_uri.as_ref().map(|uri| {
+            let graph = Arc::clone(run.graph_of(run.end_of(node).unwrap()));
+            Expansion { graph, spec_uri: uri.to_string() }
+        });
+        let attempt_row = match (state.open, state.ended, state.queued_at.is_some()) {
+            (true, true, _) => AttemptRow::Ended,
+            (true, false, _) => AttemptRow::Live,
+            (false, _, true) if state.phase != NodePhase::Queued => AttemptRow::Closed,
+            (false, _, _) => AttemptRow::Absent,
+        };
+        NodeSnapshot {
+            id: run.unique_id(node).to_string(),
+            parent: run.parent(node).map(|parent| run.unique_id(parent).to_string()).unwrap_or_default(),
+            phase: state.phase,
+            attempt: state.attempt,
+            attempt_row,
+            system_failures: state.system_failures,
+            detail: state.detail,
+            expansion,
+            error: state.error.as_deref().cloned(),
+            input_uri: state.input_uri.to_string(),
+            output_uri: state.output_uri.to_string(),
+            deck_uri: state.deck_uri.to_string(),
+            queued_at: state.queued_at,
+            started_at: state.started_at,
+            attempt_started_at: state.attempt_started_at,
+            ended_at: state.ended_at,
+        }
     }
 
     pub(crate) fn abort(&mut self) -> Changes {

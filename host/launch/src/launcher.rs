@@ -75,7 +75,7 @@ impl Launcher {
         if nesting > config.max_nesting {
             return Err(Error::TooDeep { depth: nesting, allowed: config.max_nesting });
         }
-        let plan = self.inner.plans.get(store, &request.target).await?;
+        let plan = Box::pin(self.inner.plans.get(store, &request.target)).await?;
         let complete = inputs::merge(&request.inputs, &plan.fixed, &plan.expected)
             .map_err(|errors| Error::Inputs { target: Box::new(request.target.id().clone()), errors })?;
         check_size(&complete, config.max_inputs_size.bytes())?;
@@ -190,10 +190,7 @@ impl Launcher {
             }
             Some(complete) => {
                 let given_at = root.join(&layout::user_inputs(&row.id));
-                tokio::try_join!(
-                    blob.put(&given_at, given.into()),
-                    blob.put(&complete_at, complete.into())
-                )?;
+                tokio::try_join!(blob.put(&given_at, given.into()), blob.put(&complete_at, complete.into()))?;
                 given_at
             }
         };

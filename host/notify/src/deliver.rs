@@ -39,7 +39,8 @@ impl Deliverer {
             self.bell.expect();
             let now = Timestamp::now();
             let mut next = None;
-            if !self.stop.is_cancelled() {
+            let is_stopping = self.stop.is_cancelled();
+            if !is_stopping {
                 self.start(&mut under_way, &mut work, now).await?;
                 let find = || shared.store.delivery_next_due(now);
                 next = shared.persist("read deliveries", find).await?;
@@ -57,8 +58,9 @@ impl Deliverer {
                     under_way.remove(&id);
                     shared.pass(Step::Reported).await?;
                 }
-                () = self.stop.cancelled(), if !self.stop.is_cancelled() => {}
-                () = self.bell.wait(pause), if !self.stop.is_cancelled() => {}
+                () = self.stop.cancelled(), if !is_stopping => {}
+                () = self.bell.wait(pause), if !is_stopping => {}
+                else => {}
             }
         }
     }

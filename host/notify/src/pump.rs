@@ -61,9 +61,9 @@ impl Pump {
             if let Some((end, _)) = page.rows.last() {
                 let end = *end;
                 let is_full = page.rows.len() >= PAGE as usize;
-                self.hand_over(Page::open(&self.sink, page.rows, end)).await?;
+                let is_whole = self.hand_over(Page::open(&self.sink, page.rows, end)).await?;
                 held_back = HELD_BACK.0;
-                if is_full {
+                if is_full || !is_whole {
                     continue;
                 }
             }
@@ -82,8 +82,9 @@ impl Pump {
         Ok(())
     }
 
-    /// Sends a page and moves behind it, or, when told to stop, behind what was sent of it.
-    async fn hand_over(&mut self, page: Page) -> Result<(), Ended> {
+    /// Sends a page and moves behind it, or, when told to stop, behind what was sent of it. The answer is false when
+    /// the rest was given up.
+    async fn hand_over(&mut self, page: Page) -> Result<bool, Ended> {
         let shared = Arc::clone(&self.shared);
         let sink = Arc::clone(&self.sink);
         let sending = send_all(&shared, &sink, &page);
@@ -106,7 +107,7 @@ impl Pump {
                     self.place.cursor = page.reached(self.place.cursor);
                     self.place.note(&shared, page.take_lost()).await?;
                     if looks % COUNT_EVERY == 1 && self.skip().await? {
-                        return Ok(());
+                        return Ok(false);
                     }
                 }
             }
@@ -115,7 +116,7 @@ impl Pump {
         if !lost.is_empty() || self.stop.is_cancelled() || self.place.due().is_some_and(|due| due.is_zero()) {
             self.place.note(&shared, lost).await?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Gives up the oldest events when more than allowed wait for a sink that does not take them.

@@ -101,6 +101,8 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
     let part = |name: &str, deadline| health.register(name, deadline);
     let (store_part, api_part) = (part("store", None), part("api", None));
     let (plugin_part, cluster_part) = (part("plugins", None), part("local-cluster", None));
+    let executions_part = part("executions", None);
+    executions_part.set(State::Ok);
     // A loop of the worker that is silent for two leases is wedged: it should turn three times in one.
     let deadline = settings.worker.lease_ttl.get() * 2;
     let loops = WORKER_LOOPS.map(|name| (name, part(name, Some(deadline))));
@@ -186,6 +188,9 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
                     tracing::trace!(name, "a loop of the worker turned");
                     part.beat();
                 }
+            }),
+            on_trouble: Arc::new(move |trouble: Option<&str>| {
+                executions_part.set(trouble.map_or(State::Ok, |text| State::Degraded(text.to_owned())));
             }),
             seam: Arc::new(NoSeam),
         },

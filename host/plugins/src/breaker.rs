@@ -59,6 +59,15 @@ impl Breaker {
         })
     }
 
+    /// How long until one crash leaves the window; nothing while it is closed.
+    pub(crate) fn closes_in(&self, now: Instant) -> Option<Duration> {
+        let state = self.lock();
+        let left = |at: &Instant| self.window.checked_sub(now.saturating_duration_since(*at));
+        let recent: Vec<Duration> =
+            state.crashes.iter().filter_map(left).filter(|left| !left.is_zero()).collect();
+        recent.into_iter().rev().nth(self.max_crashes - 1)
+    }
+
     /// How long to wait before the next start.
     pub(crate) fn pause(&self, now: Instant) -> Duration {
         let state = self.lock();
@@ -90,6 +99,8 @@ mod tests {
             breaker.crashed("signal 11", start + at * S);
         }
         assert!(breaker.open(start + 21 * S).unwrap().contains("signal 11"));
+        assert_eq!(breaker.closes_in(start + 21 * S), Some(79 * S));
+        assert_eq!(breaker.closes_in(start + 101 * S), None);
         assert_eq!(breaker.open(start + 101 * S), None, "the oldest crash left the window");
     }
 

@@ -88,6 +88,11 @@ impl Plugin {
         }
     }
 
+    /// How long until it is called again once it is quarantined, where that is known.
+    pub fn quarantine_ends_in(&self) -> Option<Duration> {
+        self.transport.reopens_in()
+    }
+
     /// Advances one attempt.
     ///
     /// # Errors

@@ -35,6 +35,11 @@ pub(crate) trait Transport: Send + Sync {
     /// Whether the plugin is called at all.
     fn condition(&self) -> Condition;
 
+    /// How long until a quarantined plugin is called again, where that is known.
+    fn reopens_in(&self) -> Option<Duration> {
+        None
+    }
+
     /// Ends the other side; no call follows.
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))

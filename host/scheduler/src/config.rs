@@ -112,7 +112,9 @@ impl Config {
         if self.backoff_max < self.backoff_base {
             return Err("backoff-max is shorter than backoff-base".to_owned());
         }
-        Timetable::parse("@daily", &self.timezone).map(drop).map_err(|error| format!("timezone: {}", error.reason))
+        Timetable::parse("@daily", &self.timezone)
+            .map(drop)
+            .map_err(|error| format!("timezone: {}", error.reason))
     }
 }
 

@@ -4,9 +4,9 @@ use model::Timestamp;
 use store::ScheduleRow;
 
 use crate::CatchUp;
+use crate::Config;
 use crate::clock::after;
 use crate::timetable::Timetable;
-use crate::Config;
 
 /// Ticks that are left out are counted up to this many at a time.
 const MAX_COUNTED: usize = 10_000;

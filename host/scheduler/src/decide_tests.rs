@@ -80,7 +80,10 @@ fn ticks_in_time_are_fired_and_others_awaited() {
     let rules = Rules { table: &table, config: &config, not_before: Timestamp(0) };
     let fired = rules.fired(at(1), TEN.plus(HOUR), "f1".to_owned(), TEN.plus(HOUR + 5));
     assert_eq!((fired.next_at, fired.due_at), (Some(TEN.plus(2 * HOUR)), Some(TEN.plus(2 * HOUR))));
-    assert_eq!((fired.last_at, fired.n_fired, fired.last_execution.as_str()), (Some(TEN.plus(HOUR)), 1, "f1"));
+    assert_eq!(
+        (fired.last_at, fired.n_fired, fired.last_execution.as_str()),
+        (Some(TEN.plus(HOUR)), 1, "f1")
+    );
 }
 
 #[test]
@@ -108,8 +111,16 @@ fn catching_up_has_a_limit() {
     assert_eq!(fire(at(1), 4 * HOUR + 30 * MINUTE), (2, 1));
     assert_eq!(fire(at(1), 1000 * HOUR + 30 * MINUTE), (998, 997));
     // Far away and rare: found by ever wider windows.
-    let yearly = decide_with(&config, "@yearly", ScheduleRow { next_at: Some(TEN), ..row("latest") }, TEN.plus(24 * HOUR * 700));
-    assert!(matches!(yearly, Decision::Fire(tick, _) if tick == Timestamp(1_767_225_600_000_000)), "{yearly:?}");
+    let yearly = decide_with(
+        &config,
+        "@yearly",
+        ScheduleRow { next_at: Some(TEN), ..row("latest") },
+        TEN.plus(24 * HOUR * 700),
+    );
+    assert!(
+        matches!(yearly, Decision::Fire(tick, _) if tick == Timestamp(1_767_225_600_000_000)),
+        "{yearly:?}"
+    );
 }
 
 #[test]
@@ -139,10 +150,14 @@ fn ticks_that_could_not_be_started_are_tried_again_later_and_later() {
         assert_eq!((row.tries, row.due_at), (tries, Some(tick.plus(seconds * 1_000_000))));
         assert_eq!((row.next_at, row.error.as_str(), row.error_at), (Some(tick), "busy", Some(tick)));
     }
-    assert!(matches!(rules.decide(row.clone(), tick.plus(30 * MINUTE)), Decision::Fire(found, _) if found == tick));
+    assert!(
+        matches!(rules.decide(row.clone(), tick.plus(30 * MINUTE)), Decision::Fire(found, _) if found == tick)
+    );
     // The next tick comes due before it could be fired: now it is one of the missed ones.
     let late = rules.decide(row.clone(), tick.plus(HOUR));
-    assert!(matches!(&late, Decision::Fire(found, row) if *found == tick.plus(HOUR) && row.n_skipped == 1 && row.tries == 0));
+    assert!(
+        matches!(&late, Decision::Fire(found, row) if *found == tick.plus(HOUR) && row.n_skipped == 1 && row.tries == 0)
+    );
     let failed = rules.failed(row, tick, "no".to_owned(), tick);
     assert_eq!((failed.n_failed, failed.tries, failed.next_at), (1, 0, Some(tick.plus(HOUR))));
 }

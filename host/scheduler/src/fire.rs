@@ -137,7 +137,10 @@ impl Firing<'_> {
         self.commit().await
     }
 
-    fn note(&mut self, ended: Result<Result<ScheduleRow, Error>, tokio::task::JoinError>) -> Result<(), Error> {
+    fn note(
+        &mut self,
+        ended: Result<Result<ScheduleRow, Error>, tokio::task::JoinError>,
+    ) -> Result<(), Error> {
         match ended {
             Ok(row) => self.decided.push(row?),
             Err(error) => {
@@ -157,7 +160,11 @@ impl Firing<'_> {
         self.cx.step(Step::Committing).await?;
         let n_changed = self.cx.deps.store.schedules_advance(&self.decided).await?;
         if n_changed < self.decided.len() as u64 {
-            tracing::debug!(n_changed, n_decided = self.decided.len(), "some schedules were changed meanwhile");
+            tracing::debug!(
+                n_changed,
+                n_decided = self.decided.len(),
+                "some schedules were changed meanwhile"
+            );
         }
         self.cx.step(Step::Committed).await?;
         self.done();

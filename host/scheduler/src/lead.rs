@@ -30,7 +30,10 @@ pub(crate) async fn run(cx: &Arc<Inner>, stop: CancellationToken) -> Result<(), 
                     // As after a kill: nothing is given back.
                     Err(Error::Crashed) => return Err(Error::Crashed),
                     Err(error) => {
-                        tracing::error!(error = crate::launching::chain(&error), "scheduling stopped; it begins anew");
+                        tracing::error!(
+                            error = crate::launching::chain(&error),
+                            "scheduling stopped; it begins anew"
+                        );
                         after(cx.now(), cx.config.backoff_base.get())
                     }
                 }

@@ -54,7 +54,11 @@ pub fn schedule_of(spec: &LaunchPlanSpec) -> Result<Option<NewSchedule>, PlanErr
         return Ok(None);
     };
     let Some(expression) = expression_of(schedule)? else {
-        return if schedule.kickoff_time_input_arg.is_empty() { Ok(None) } else { Err(PlanError::NoExpression) };
+        return if schedule.kickoff_time_input_arg.is_empty() {
+            Ok(None)
+        } else {
+            Err(PlanError::NoExpression)
+        };
     };
     let zone = if timezone.is_empty() { "UTC" } else { &timezone };
     Timetable::parse(&expression, zone)?;

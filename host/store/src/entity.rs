@@ -218,6 +218,23 @@ impl Store {
         Ok(record.map(|record| record.cursor().opt_blob()).transpose()?.flatten())
     }
 
+    /// Reads the descriptions of a list of tasks or workflows, with those that have none.
+    ///
+    /// # Errors
+    /// An unknown filter or sort key, or the database.
+    pub async fn entity_description_list(
+        &self,
+        kind: EntityKind,
+        scope: &Scope,
+        query: &ListQuery,
+    ) -> Result<Vec<Option<Vec<u8>>>> {
+        let mut sql = Sql::new("select t.description from entity t where t.kind = ");
+        sql.push_arg(kind as i32);
+        scope.push(&mut sql, LISTING.alias);
+        LISTING.push(&mut sql, self.dialect(), query)?;
+        self.fetch(sql).await?.iter().map(|record| record.cursor().opt_blob()).collect()
+    }
+
     /// Lists tasks or workflows. Rows of workflows come without closure.
     ///
     /// # Errors

@@ -55,10 +55,10 @@ impl Driver {
             }
             return;
         }
-        if let Verdict::Parked(reason) = &answer.verdict {
+        if let Verdict::Parked(unavailable) = &answer.verdict {
             // Whatever it was called for, the next plugin is told to look at everything.
             attempt.wanted = Some(WakeReason::Recovered);
-            return self.park(key, reason, now);
+            return self.park(key, unavailable, now);
         }
         for report in &answer.reports {
             changed |= attempt.record.report(report, now);

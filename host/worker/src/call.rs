@@ -14,7 +14,7 @@ use proto::pinion::plugin::v1::{
 use crate::cache::{Populate, Populated};
 use crate::expansion::{self, Made, Source};
 use crate::outcome::{self, Expected, Outcome, execution_error};
-use crate::plugin::{Fault, Plugin};
+use crate::plugin::{Fault, Plugin, Unavailable};
 use crate::program::TaskRef;
 use crate::response::{self, Standing};
 use crate::shared::Shared;
@@ -63,8 +63,8 @@ pub(crate) struct Answer {
 /// Where the attempt stands after a call.
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
-    /// There is no plugin to ask; the text says why.
-    Parked(String),
+    /// There is no plugin to ask.
+    Parked(Unavailable),
     Waiting,
     Running,
     Succeeded {
@@ -290,8 +290,11 @@ fn system_failure(code: &str, message: String, recoverable: bool) -> Verdict {
 /// What a fault means for the attempt.
 fn of_fault(fault: Fault) -> Verdict {
     match fault {
-        Fault::Unavailable(unavailable) => Verdict::Parked(unavailable.reason),
-        Fault::Status(status) if is_unknown_state(&status) => Verdict::Parked(status.message),
+        Fault::Unavailable(unavailable) => Verdict::Parked(unavailable),
+        Fault::Status(status) if is_unknown_state(&status) => {
+            // Another version of the plugin may read it; nothing else will.
+            Verdict::Parked(Unavailable { reason: status.message, gone: false, again_in: None })
+        }
         Fault::Status(status) => {
             let kind = match status.kind() {
                 Kind::User => ErrorKind::User,

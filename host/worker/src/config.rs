@@ -107,7 +107,7 @@ pub struct PluginCalls {
     pub backoff_max: Duration,
     /// How often a waiting task asks for its token again, so that its place in the line is kept (at most 60 s).
     pub token_retry: Duration,
-    /// How often a task whose plugin is missing or quarantined looks again, should no one tell it.
+    /// How often a task looks again for a quarantined plugin of which no one knows when it comes back.
     pub parked_retry: Duration,
     /// Highest phase version a plugin may report; beyond it the task fails.
     pub max_phase_version: u32,

@@ -251,6 +251,7 @@ impl Driver {
         let (committed, unwritten) =
             futures::join!(self.shared.committer.commit(batch), write_all(&self.shared, writes));
         committed?;
+        self.shared.troubles.clear(self.info.key);
         self.unwritten.extend(unwritten);
         self.forget_what_ended();
         Ok(())

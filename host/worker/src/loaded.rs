@@ -20,7 +20,7 @@ const INPUTS_INLINE: &str = "inputs-inline";
 #[derive(Debug)]
 pub struct Loaded {
     host: Arc<Host>,
-    /// The set of loaded plugins does not change; one that leaves quarantine is found by looking again.
+    /// The set of loaded plugins does not change; those who wait for one in quarantine know when it ends.
     changes: watch::Sender<u64>,
 }
 
@@ -43,11 +43,13 @@ impl Loaded {
             return self.host.resolve(task_type).map_err(|error| Unavailable {
                 gone: !matches!(error, ResolveError::Quarantined { .. }),
                 reason: error.to_string(),
+                again_in: None,
             });
         };
         self.host.plugin(id, parts.next().unwrap_or_default()).ok_or_else(|| Unavailable {
             reason: format!("plugin {id}, which drives this task, is not loaded"),
             gone: true,
+            again_in: None,
         })
     }
 }
@@ -56,7 +58,7 @@ impl PluginSource for Loaded {
     fn resolve(&self, task_type: &str, pin: &str) -> Result<Arc<dyn Plugin>, Unavailable> {
         let plugin = self.find(task_type, pin)?;
         match plugin.quarantined() {
-            Some(reason) => Err(quarantined(&plugin.meta().metadata.id, &reason)),
+            Some(reason) => Err(quarantined(&plugin, &reason)),
             None => {
                 let metadata = &plugin.meta().metadata;
                 let identity = format!("{} {} {}", metadata.id, metadata.version, plugin.meta().sha256);
@@ -70,8 +72,13 @@ impl PluginSource for Loaded {
     }
 }
 
-fn quarantined(id: &str, reason: &str) -> Unavailable {
-    Unavailable { reason: format!("plugin {id} is quarantined: {reason}"), gone: false }
+fn quarantined(plugin: &plugins::Plugin, reason: &str) -> Unavailable {
+    let id = &plugin.meta().metadata.id;
+    Unavailable {
+        reason: format!("plugin {id} is quarantined: {reason}"),
+        gone: false,
+        again_in: plugin.quarantine_ends_in(),
+    }
 }
 
 /// One loaded plugin.
@@ -84,7 +91,7 @@ impl Lent {
     fn fault(&self, fault: plugins::Fault) -> Fault {
         match fault {
             plugins::Fault::Status(status) => Fault::Status(status),
-            plugins::Fault::Quarantined(reason) => Fault::Unavailable(quarantined(self.id(), &reason)),
+            plugins::Fault::Quarantined(reason) => Fault::Unavailable(quarantined(&self.plugin, &reason)),
             plugins::Fault::Panicked(_)
             | plugins::Fault::Timeout(_)
             | plugins::Fault::Crashed { .. }

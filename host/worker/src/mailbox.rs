@@ -108,6 +108,11 @@ impl Mailbox {
         std::mem::take(&mut *self.lock())
     }
 
+    /// Whether the host stops.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.lock().drain
+    }
+
     /// Returns when something was left since the last return.
     pub(crate) async fn arrived(&self) {
         self.notify.notified().await;

@@ -24,7 +24,6 @@ use crate::shared::Shared;
 use crate::{Error, backoff, metric, rows};
 
 const CLAIMED_AT_ONCE: usize = 256;
-const MAX_RESTARTS: u32 = 5;
 
 /// What the store's notifications asked for since the owner looked last.
 #[derive(Debug, Default)]
@@ -217,6 +216,7 @@ impl Owner {
         self.drivers.spawn(async move {
             let key = row.key;
             Box::pin(drive(&shared, row, &mailbox)).await;
+            shared.troubles.clear(key);
             shared.places.forget(&mailbox);
             shared.registry.remove(key);
         });
@@ -246,9 +246,10 @@ enum Setback {
     Fault(String),
 }
 
-/// Drives an execution to its end, again from its rows should that fail.
+/// Drives an execution to its end, again from its rows should that fail, for as long as that takes: giving up would
+/// leave what it has open outside without an owner.
 async fn drive(shared: &Arc<Shared>, mut row: ExecutionRow, mailbox: &Arc<Mailbox>) {
-    let (mut n_tried, mut n_faults) = (0, 0);
+    let mut n_tried = 0;
     loop {
         let setback = match AssertUnwindSafe(once(shared, &row, mailbox)).catch_unwind().await {
             Ok(Ok(Ended::Done | Ended::Drained | Ended::Refused(Refusal::Stopped))) => return,
@@ -265,21 +266,34 @@ async fn drive(shared: &Arc<Shared>, mut row: ExecutionRow, mailbox: &Arc<Mailbo
                 tracing::warn!(execution = %row.id, %error, n_tried, "cannot read an execution, trying again");
             }
             Setback::Fault(error) => {
-                n_faults += 1;
-                tracing::error!(execution = %row.id, %error, n_faults, "an execution cannot go on");
+                tracing::error!(execution = %row.id, %error, n_tried, "an execution cannot go on, trying again");
+                shared.troubles.note(row.key, &row.id, &error);
             }
         }
-        if n_faults > MAX_RESTARTS {
-            // Its rows stay as they are: the host is at fault, and a better one takes them up.
+        let pause = backoff::pause(&shared.config.plugin_calls, n_tried);
+        if !waited(shared, mailbox, pause).await {
             return;
         }
-        let pause = backoff::pause(&shared.config.plugin_calls, n_tried);
-        shared.clock.sleep_until(after(shared.clock.now(), pause)).await;
         match shared.store.execution_get_by_key(row.key).await {
             Ok(Some(newest)) if newest.live => row = newest,
             Ok(_) => return,
             Err(error) => {
                 tracing::warn!(execution = %row.id, error = %with_causes(&error), "cannot read it again")
+            }
+        }
+    }
+}
+
+/// Waits; says whether the host goes on until then.
+async fn waited(shared: &Shared, mailbox: &Mailbox, pause: std::time::Duration) -> bool {
+    let mut over = shared.clock.sleep_until(after(shared.clock.now(), pause));
+    loop {
+        tokio::select! {
+            () = &mut over => return true,
+            () = mailbox.arrived() => {
+                if mailbox.is_draining() {
+                    return false;
+                }
             }
         }
     }
@@ -295,8 +309,7 @@ async fn once(
         Ok(driver) => Ok(Box::pin(driver.run()).await),
         Err(Obstacle::Unavailable(error)) => Err(error),
         Err(Obstacle::Unreadable(text)) => {
-            tracing::error!(execution = %row.id, error = %text, "the rows of an execution are not of this version, it waits");
-            Ok(Ended::Drained)
+            Ok(Ended::Refused(Refusal::Rejected(format!("its rows are not of this version: {text}"))))
         }
         Err(Obstacle::Hopeless(error)) => {
             let update = rows::stillborn(row, &error, shared.clock.now());

@@ -1,6 +1,7 @@
 //! Says what the worker needs of plugins, so that tests can bring their own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use proto::flyteidl::admin::{PluginOverride, plugin_override::MissingPluginBehavior};
@@ -44,6 +45,7 @@ pub(crate) fn choose(
                 wish.plugin_id.join(", ")
             ),
             gone: true,
+            again_in: None,
         }),
     }
 }
@@ -56,6 +58,8 @@ pub struct Unavailable {
     /// No plugin claims the task type, or the one that the attempt belongs to is not installed: waiting may take for
     /// ever, so clean-up does not.
     pub gone: bool,
+    /// How long until it is worth to look again, where that is known.
+    pub again_in: Option<Duration>,
 }
 
 /// One loaded plugin.
@@ -107,5 +111,86 @@ impl Fault {
             Self::Broken { code, message } => format!("{code}: {message}"),
             Self::Unavailable(unavailable) => unavailable.reason.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A plugin that is only its name.
+    struct Named(String);
+
+    fn no_call<T>() -> Result<T, Fault> {
+        Err(Fault::Unavailable(Unavailable { reason: "not called here".to_owned(), gone: true, again_in: None }))
+    }
+
+    #[async_trait]
+    impl Plugin for Named {
+        fn id(&self) -> &str {
+            &self.0
+        }
+
+        fn identity(&self) -> &str {
+            &self.0
+        }
+
+        fn inputs_inline(&self) -> bool {
+            false
+        }
+
+        async fn handle(&self, _: HandleRequest) -> Result<HandleResponse, Fault> {
+            no_call()
+        }
+
+        async fn abort(&self, _: AbortRequest) -> Result<AbortResponse, Fault> {
+            no_call()
+        }
+
+        async fn finalize(&self, _: FinalizeRequest) -> Result<FinalizeResponse, Fault> {
+            no_call()
+        }
+
+        async fn migrate_state(&self, _: PluginState) -> Result<PluginState, Fault> {
+            no_call()
+        }
+    }
+
+    /// Has the plugin `usual`, which every task type gets, and `other`.
+    struct Two;
+
+    impl PluginSource for Two {
+        fn resolve(&self, _task_type: &str, pin: &str) -> Result<Arc<dyn Plugin>, Unavailable> {
+            match pin {
+                "" | "usual" => Ok(Arc::new(Named("usual".to_owned()))),
+                "other" => Ok(Arc::new(Named("other".to_owned()))),
+                _ => Err(Unavailable { reason: String::new(), gone: true, again_in: None }),
+            }
+        }
+
+        fn changes(&self) -> watch::Receiver<u64> {
+            watch::channel(0).1
+        }
+    }
+
+    #[test]
+    fn attributes_choose_the_plugin_of_a_new_attempt() {
+        let wish = |ids: &[&str], behavior: MissingPluginBehavior| PluginOverride {
+            task_type: "t".to_owned(),
+            plugin_id: ids.iter().map(|id| (*id).to_owned()).collect(),
+            missing_plugin_behavior: behavior as i32,
+        };
+        let chosen = |wish: Option<&PluginOverride>, pin: &str| {
+            choose(&Two, wish, "t", pin).map(|plugin| plugin.id().to_owned())
+        };
+        use MissingPluginBehavior::{Fail, UseDefault};
+        assert_eq!(chosen(None, "").as_deref(), Ok("usual"));
+        assert_eq!(chosen(Some(&wish(&["gone", "other"], Fail)), "").as_deref(), Ok("other"));
+        assert_eq!(chosen(Some(&wish(&["gone"], UseDefault)), "").as_deref(), Ok("usual"));
+        assert_eq!(chosen(Some(&wish(&[], Fail)), "").as_deref(), Ok("usual"));
+        // An attempt stays with the plugin it has.
+        assert_eq!(chosen(Some(&wish(&["other"], Fail)), "usual").as_deref(), Ok("usual"));
+        let refused = chosen(Some(&wish(&["gone", "lost"], Fail)), "").unwrap_err();
+        assert!(refused.reason.contains("gone, lost"), "{}", refused.reason);
     }
 }

@@ -14,6 +14,7 @@ use crate::driver::{Alarm, Driver};
 use crate::mailbox::{Abort, AttemptKey, Mail, News};
 use crate::outcome::execution_error;
 use crate::place::Place;
+use crate::plugin::Unavailable;
 use crate::plugin;
 use crate::record::{Opening, Record};
 
@@ -194,22 +195,28 @@ impl Driver {
                 attempt.stage = Stage::Driving;
                 self.ready.insert(key);
             }
-            Err(unavailable) => self.park(key, &unavailable.reason, now),
+            Err(unavailable) => self.park(key, &unavailable, now),
         }
     }
 
     /// Has an attempt wait for a plugin.
-    pub(crate) fn park(&mut self, key: AttemptKey, reason: &str, now: Timestamp) {
+    pub(crate) fn park(&mut self, key: AttemptKey, unavailable: &Unavailable, now: Timestamp) {
         let Some(attempt) = self.attempts.get_mut(&key) else { return };
+        let Unavailable { reason, gone, again_in } = unavailable;
         attempt.stage = Stage::Parked;
         attempt.plugin = None;
-        attempt.parked_until = after(now, self.shared.config.plugin_calls.parked_retry.get());
-        let until = attempt.parked_until;
         if attempt.record.wait(reason, now) {
             tracing::warn!(execution = %self.info.id, node = %attempt.record.row.node_id, reason, "a task waits");
             self.dirty.attempt(key, Haste::Urgent, now);
         }
-        self.alarm(until, Alarm::Attempt(key));
+        // One that is not there at all is told of when it comes.
+        let retry = (!gone).then(|| self.shared.config.plugin_calls.parked_retry.get());
+        attempt.parked_until = Timestamp(i64::MAX);
+        if let Some(wait) = again_in.or(retry) {
+            attempt.parked_until = after(now, wait);
+            let until = attempt.parked_until;
+            self.alarm(until, Alarm::Attempt(key));
+        }
     }
 
     fn order(&mut self, key: AttemptKey, order: Order) {

@@ -23,6 +23,7 @@ use crate::plugin::PluginSource;
 use crate::program::Program;
 use crate::registry::Registry;
 use crate::seam::Seam;
+use crate::trouble::{OnTrouble, Troubles};
 
 /// Called by each loop when it turns, with its name: `worker.lease`, `worker.committer`, `worker.owner`. Each turns at
 /// least once in a third of the lease's life.
@@ -54,6 +55,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// Told when a loop turns; a loop that is silent for a whole lease is wedged.
     pub heartbeat: Heartbeat,
+    /// Told when executions cannot go on through the host's own fault.
+    pub on_trouble: OnTrouble,
     /// For tests: sees every commit.
     pub seam: Arc<dyn Seam>,
 }
@@ -82,6 +85,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) troubles: Troubles,
     pub(crate) committer: Committer,
     /// Plugin calls and storage operations that may be under way.
     pub(crate) permits: Semaphore,
@@ -116,6 +120,7 @@ impl Shared {
             registry: deps.registry.clone(),
             clock: Arc::clone(&deps.clock),
             heartbeat: Arc::clone(&deps.heartbeat),
+            troubles: Troubles::new(Arc::clone(&deps.on_trouble)),
             committer,
             permits: Semaphore::new(config.step_concurrency.min(Semaphore::MAX_PERMITS)),
             programs: Cache::builder().max_capacity(config.cache.closures.bytes()).weigher(weight).build(),

@@ -30,11 +30,10 @@ pub(super) async fn list(
     if kind == EntityKind::LaunchPlan {
         return Ok(DescriptionEntityList::default());
     }
-    let rows = cx.store.entity_list(kind, &scope, &query).await?;
-    let mut description_entities = Vec::new();
-    for row in &rows {
-        description_entities.extend(fetch(cx, &row.id).await?);
-    }
+    let rows = cx.store.entity_description_list(kind, &scope, &query).await?;
+    let found = rows.iter().flatten();
+    let description_entities =
+        found.map(|bytes| decode(bytes, "description", kind.word())).collect::<Result<_>>()?;
     Ok(DescriptionEntityList { description_entities, token: list::next_token(&query, rows.len()) })
 }
 

@@ -4,8 +4,8 @@ use launch::Request;
 use model::Timestamp;
 use proto::flyteidl::admin::{
     Execution, ExecutionCreateRequest, ExecutionCreateResponse, ExecutionList, ExecutionRecoverRequest,
-    ExecutionRelaunchRequest, ExecutionState, ExecutionTerminateRequest, ExecutionTerminateResponse, ExecutionUpdateRequest,
-    ExecutionUpdateResponse, ResourceListRequest, WorkflowExecutionGetDataRequest,
+    ExecutionRelaunchRequest, ExecutionState, ExecutionTerminateRequest, ExecutionTerminateResponse,
+    ExecutionUpdateRequest, ExecutionUpdateResponse, ResourceListRequest, WorkflowExecutionGetDataRequest,
     WorkflowExecutionGetDataResponse, WorkflowExecutionGetRequest,
 };
 use proto::flyteidl::core::workflow_execution::Phase;

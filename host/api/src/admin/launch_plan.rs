@@ -135,7 +135,10 @@ pub(super) async fn get(cx: &Context, request: ObjectGetRequest) -> Result<Encod
     Ok(api_raw::launch_plan(&fetch(cx, &id).await?))
 }
 
-pub(super) async fn get_active(cx: &Context, request: ActiveLaunchPlanRequest) -> Result<Encoded<LaunchPlan>> {
+pub(super) async fn get_active(
+    cx: &Context,
+    request: ActiveLaunchPlanRequest,
+) -> Result<Encoded<LaunchPlan>> {
     let scope = scope::of_resource(request.id.as_ref())?;
     let name = scope.name.ok_or(Error::Missing("id.name"))?;
     let row = cx.store.launch_plan_fetch_active(&scope.project, &scope.domain, &name).await?;
@@ -158,7 +161,12 @@ pub(super) async fn list_active(
     page(cx, &scope, true, &query).await
 }
 
-async fn page(cx: &Context, scope: &Scope, active_only: bool, query: &ListQuery) -> Result<Encoded<LaunchPlanList>> {
+async fn page(
+    cx: &Context,
+    scope: &Scope,
+    active_only: bool,
+    query: &ListQuery,
+) -> Result<Encoded<LaunchPlanList>> {
     let rows = cx.store.launch_plan_list(scope, active_only, query).await?;
     let list = LaunchPlanList { token: list::next_token(query, rows.len()), ..LaunchPlanList::default() };
     Ok(Encoded::of(&list).elements(1, rows.iter().map(api_raw::launch_plan)))

@@ -43,10 +43,8 @@ fn node_list(
     query: &store::ListQuery,
     rows: &[NodeExecutionRow],
 ) -> Result<NodeExecutionList> {
-    let node_executions = rows
-        .iter()
-        .map(|row| read::node_execution::node_execution(execution, row))
-        .collect::<Result<_>>()?;
+    let node_executions =
+        rows.iter().map(|row| read::node_execution::node_execution(execution, row)).collect::<Result<_>>()?;
     Ok(NodeExecutionList { node_executions, token: list::next_token(query, rows.len()) })
 }
 
@@ -78,8 +76,7 @@ pub(super) async fn list_for_task(
     cx: &Context,
     request: NodeExecutionForTaskListRequest,
 ) -> Result<NodeExecutionList> {
-    let (_, execution, node, task) =
-        task_execution::fetch(cx, request.task_execution_id.as_ref()).await?;
+    let (_, execution, node, task) = task_execution::fetch(cx, request.task_execution_id.as_ref()).await?;
     let mut query = list::query(request.limit, &request.token, &request.filters, request.sort_by.as_ref())?;
     query.filters.push(store::Filter {
         entity: None,

@@ -1,7 +1,8 @@
 //! Registers, reads and lists tasks.
 
+use launch::attributes::Attributes;
 use model::{
-    EntityKind, Timestamp,
+    EntityId, EntityKind, Timestamp,
     raw::{self, Type},
 };
 use prost::Message;
@@ -9,7 +10,8 @@ use proto::flyteidl::admin::{
     NamedEntityIdentifierList, NamedEntityIdentifierListRequest, ObjectGetRequest, ResourceListRequest, Task,
     TaskClosure, TaskCreateRequest, TaskCreateResponse, TaskList,
 };
-use store::EntityRow;
+use proto::flyteidl::core::TaskTemplate;
+use store::{AttributePlace, EntityRow};
 
 use super::{
     registration::{self, number},
@@ -45,6 +47,7 @@ pub(super) async fn create(
     let task_type = template.r#type.clone();
     compiler::validate_task(&id.to_proto(), &template)
         .map_err(|errors| Error::invalid("spec.template", errors.to_string()))?;
+    check_limits(cx, &id, &template).await?;
     let arrived = raw::field(&arrived, number::task_spec::TEMPLATE);
     let stored = Type::named("flyteidl.core.TaskTemplate").keep(&arrived, &template);
     let interface = raw::field(&stored, INTERFACE).into_owned();
@@ -61,6 +64,28 @@ pub(super) async fn create(
     };
     registration::insert(cx, row, description.bytes(), CLOSURE_TYPE).await?;
     Ok(TaskCreateResponse {})
+}
+
+/// Refuses a task that asks for more than the attributes of its place allow.
+async fn check_limits(cx: &Context, id: &EntityId, template: &TaskTemplate) -> Result<()> {
+    let place = AttributePlace {
+        project: id.project.clone(),
+        domain: id.domain.clone(),
+        workflow: String::new(),
+    };
+    let attributes = Attributes::read(&cx.store.attribute_matching(&place).await?)?;
+    let Some(limits) = attributes.task_resources().and_then(|resources| resources.limits.as_ref()) else {
+        return Ok(());
+    };
+    let allowed = [
+        ("cpu", limits.cpu.as_str()),
+        ("gpu", &limits.gpu),
+        ("memory", &limits.memory),
+        ("storage", &limits.storage),
+        ("ephemeral-storage", &limits.ephemeral_storage),
+    ];
+    compiler::check_task_limits(template, &allowed)
+        .map_err(|errors| Error::invalid("spec.template", errors.to_string()))
 }
 
 fn wrapped(number: u32, inner: &[u8]) -> Vec<u8> {

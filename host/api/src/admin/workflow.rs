@@ -9,9 +9,7 @@ use proto::flyteidl::admin::{
     NamedEntityIdentifierList, NamedEntityIdentifierListRequest, ObjectGetRequest, ResourceListRequest,
     TaskClosure, Workflow, WorkflowClosure, WorkflowCreateRequest, WorkflowCreateResponse, WorkflowList,
 };
-use proto::flyteidl::core::{
-    CompiledTask, CompiledWorkflowClosure, Identifier, WorkflowTemplate,
-};
+use proto::flyteidl::core::{CompiledTask, CompiledWorkflowClosure, Identifier, WorkflowTemplate};
 use store::EntityRow;
 
 use super::{
@@ -58,9 +56,9 @@ pub(super) async fn create(
         digest,
         task_type: String::new(),
         short_description: description.short(),
-        interface: INTERFACE.iter().fold(content.clone(), |outer, number| {
-            raw::field(&outer, *number).into_owned()
-        }),
+        interface: INTERFACE
+            .iter()
+            .fold(content.clone(), |outer, number| raw::field(&outer, *number).into_owned()),
         closure: content,
         created_at: Timestamp::now(),
         id,

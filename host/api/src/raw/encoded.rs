@@ -63,7 +63,11 @@ impl<M: Message> Encoded<M> {
     }
 
     /// Adds elements of a repeated field.
-    pub(crate) fn elements<E: Message>(self, number: u32, elements: impl IntoIterator<Item = Encoded<E>>) -> Self {
+    pub(crate) fn elements<E: Message>(
+        self,
+        number: u32,
+        elements: impl IntoIterator<Item = Encoded<E>>,
+    ) -> Self {
         elements.into_iter().fold(self, |all, element| all.parts(number, &[element.as_bytes()]))
     }
 
@@ -75,7 +79,8 @@ impl<M: Message> Encoded<M> {
     /// The message with its prefix.
     pub(super) fn into_framed(mut self) -> Bytes {
         let n_bytes = u32::try_from(self.bytes.len() - PREFIX).unwrap_or(u32::MAX);
-        if let Some((_, length)) = self.bytes.first_chunk_mut::<PREFIX>().map(|prefix| prefix.split_at_mut(1)) {
+        if let Some((_, length)) = self.bytes.first_chunk_mut::<PREFIX>().map(|prefix| prefix.split_at_mut(1))
+        {
             length.copy_from_slice(&n_bytes.to_be_bytes());
         }
         self.bytes.into()

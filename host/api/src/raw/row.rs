@@ -4,7 +4,8 @@ use bytes::Bytes;
 use model::raw;
 use prost::Message;
 use proto::flyteidl::admin::{
-    DynamicWorkflowNodeMetadata, Execution, LaunchPlan, LaunchPlanClosure, Task, TaskClosure, Workflow, WorkflowClosure,
+    DynamicWorkflowNodeMetadata, Execution, LaunchPlan, LaunchPlanClosure, Task, TaskClosure, Workflow,
+    WorkflowClosure,
 };
 use store::{EntityRow, ExecutionRow, LaunchPlanRow};
 

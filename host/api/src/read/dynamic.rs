@@ -1,9 +1,9 @@
 //! Finds the workflow that a node made at run time.
 
 use blob::{Blob, DataReference};
-use model::{NodeExecutionId, layout};
 use bytes::Bytes;
 use model::raw;
+use model::{NodeExecutionId, layout};
 use proto::flyteidl::admin::{DynamicWorkflowNodeMetadata, NodeExecutionClosure};
 use store::NodeExecutionRow;
 

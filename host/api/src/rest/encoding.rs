@@ -69,7 +69,10 @@ mod tests {
         assert_eq!(of("", ""), (Encoding::Json, Encoding::Json));
         assert_eq!(of("*/*", "application/octet-stream"), (octets, octets));
         assert_eq!(of("application/octet-stream", ""), (Encoding::Json, octets));
-        assert_eq!(of("text/html, application/json;q=0.9", "application/octet-stream"), (octets, Encoding::Json));
+        assert_eq!(
+            of("text/html, application/json;q=0.9", "application/octet-stream"),
+            (octets, Encoding::Json)
+        );
         assert_eq!(of("", "application/json; charset=utf-8"), (Encoding::Json, Encoding::Json));
         assert_eq!(of("Application/X-Protobuf", "").1, Encoding::Binary("application/x-protobuf"));
     }

@@ -33,7 +33,8 @@ pub(crate) fn message(route: &Route, parts: &Parts<'_>) -> Result<Bytes, Status>
     }
     for (way, text) in route.path_fields.iter().zip(parts.path) {
         let name = way.iter().map(|field| field.name().to_owned()).collect::<Vec<_>>().join(".");
-        value::set(&mut message, way, &name, text).map_err(|unfit| Status::invalid_argument(unfit.to_string()))?;
+        value::set(&mut message, way, &name, text)
+            .map_err(|unfit| Status::invalid_argument(unfit.to_string()))?;
     }
     match &route.body {
         Body::None => Ok(message.encode_to_vec().into()),
@@ -136,7 +137,12 @@ mod tests {
         rule::routes(&pool, &["test.Items"]).unwrap().remove(0)
     }
 
-    fn made(rule: &str, query: &str, body: &[u8], encoding: Encoding) -> Result<NamedEntityUpdateRequest, Status> {
+    fn made(
+        rule: &str,
+        query: &str,
+        body: &[u8],
+        encoding: Encoding,
+    ) -> Result<NamedEntityUpdateRequest, Status> {
         let path = ["x".to_owned()];
         let body = Bytes::copy_from_slice(body);
         let bytes = message(&route(rule), &Parts { path: &path, query, body, encoding })?;
@@ -176,7 +182,8 @@ mod tests {
             let error = made(rule, query, b"ignored", Encoding::Json).unwrap_err();
             assert!(error.message().contains(says), "{query}: {error}");
         }
-        let found = made(rule, "metadata.state=NAMED_ENTITY_ARCHIVED&no.such=1", b"", Encoding::Json).unwrap();
+        let found =
+            made(rule, "metadata.state=NAMED_ENTITY_ARCHIVED&no.such=1", b"", Encoding::Json).unwrap();
         assert_eq!(found.metadata.unwrap().state, 1);
     }
 

@@ -101,8 +101,7 @@ fn text(rule: &DynamicMessage, field: &str) -> Option<String> {
 
 impl Route {
     fn new(method: &MethodDescriptor, rule: &DynamicMessage) -> Result<Self, RuleError> {
-        let methods =
-            [Method::GET, Method::PUT, Method::POST, Method::DELETE, Method::PATCH].into_iter();
+        let methods = [Method::GET, Method::PUT, Method::POST, Method::DELETE, Method::PATCH].into_iter();
         let mut found = methods.filter_map(|method| {
             let path = text(rule, &method.as_str().to_ascii_lowercase())?;
             Some((method, path))
@@ -110,10 +109,8 @@ impl Route {
         let (http_method, path) = found.next().ok_or(RuleError::Method)?;
         let template = Template::parse(&path)?;
         let input = method.input();
-        let missing = |field: &str| RuleError::Field {
-            message: input.full_name().to_owned(),
-            field: field.to_owned(),
-        };
+        let missing =
+            |field: &str| RuleError::Field { message: input.full_name().to_owned(), field: field.to_owned() };
         let path_fields = template
             .fields()
             .map(|path| way(&input, path).ok_or_else(|| missing(path)))
@@ -151,8 +148,7 @@ pub(crate) fn way(message: &MessageDescriptor, path: &str) -> Option<Vec<FieldDe
     let mut way = Vec::new();
     for name in path.split('.') {
         let message = at?;
-        let field =
-            message.get_field_by_name(name).or_else(|| message.get_field_by_json_name(name))?;
+        let field = message.get_field_by_name(name).or_else(|| message.get_field_by_json_name(name))?;
         at = field.kind().as_message().filter(|_| !field.is_list() && !field.is_map()).cloned();
         way.push(field);
     }

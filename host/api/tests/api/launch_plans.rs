@@ -124,33 +124,70 @@ async fn one_version_of_a_name_is_active() {
     assert_eq!(code(unknown), Code::NotFound);
 }
 
+/// A launch plan with a cron expression.
+fn scheduled(name: &str, version: &str, expression: &str, fixed: LiteralMap) -> LaunchPlanCreateRequest {
+    let cron = CronSchedule { schedule: expression.to_owned(), offset: String::new() };
+    let schedule = Schedule {
+        schedule_expression: Some(schedule::ScheduleExpression::CronSchedule(cron)),
+        ..Schedule::default()
+    };
+    let mut request = plan_request(name, version);
+    spec(&mut request).fixed_inputs = Some(fixed);
+    spec(&mut request).entity_metadata =
+        Some(LaunchPlanMetadata { schedule: Some(schedule), ..LaunchPlanMetadata::default() });
+    request
+}
+
+fn all_inputs() -> LiteralMap {
+    literals(&[("a", integer(1)), ("b", text("x"))])
+}
+
 #[tokio::test]
-async fn scheduled_plans_register_but_do_not_activate() {
+async fn schedules_that_can_not_be_run_are_refused() {
     let world = world().await;
     world.register("v1").await;
-    let scheduled = |expression: &str, fixed: LiteralMap| {
-        let cron = CronSchedule { schedule: expression.to_owned(), offset: String::new() };
-        let schedule = Schedule {
-            schedule_expression: Some(schedule::ScheduleExpression::CronSchedule(cron)),
-            ..Schedule::default()
-        };
-        let mut request = plan_request("nightly", "v1");
-        spec(&mut request).fixed_inputs = Some(fixed);
-        spec(&mut request).entity_metadata =
-            Some(LaunchPlanMetadata { schedule: Some(schedule), ..LaunchPlanMetadata::default() });
-        request
-    };
-    let all = literals(&[("a", integer(1)), ("b", text("x"))]);
     let mut admin = world.admin.clone();
-    assert_eq!(
-        code(admin.create_launch_plan(scheduled("61 * * * *", all.clone())).await),
-        Code::InvalidArgument
-    );
-    let open = scheduled("@daily", LiteralMap::default());
+    for expression in ["61 * * * *", "0 0 30 2 *", "CRON_TZ=Mars/Base 0 8 * * *"] {
+        let request = scheduled("nightly", "v1", expression, all_inputs());
+        assert_eq!(code(admin.create_launch_plan(request).await), Code::InvalidArgument, "{expression}");
+    }
+    let open = scheduled("nightly", "v1", "@daily", LiteralMap::default());
     assert_eq!(code(admin.create_launch_plan(open).await), Code::InvalidArgument);
-    admin.create_launch_plan(scheduled("@daily", all)).await.unwrap();
-    let status = set_state(&world, "nightly", "v1", LaunchPlanState::Active).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
-    assert!(status.message().contains("schedules"), "{status}");
+    let mut odd = scheduled("nightly", "v1", "@daily", all_inputs());
+    let values = [("pinion.dev/catch-up".to_owned(), "some".to_owned())].into();
+    spec(&mut odd).annotations = Some(Annotations { values });
+    assert_eq!(code(admin.create_launch_plan(odd).await), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn the_schedule_of_the_active_version_is_the_one_that_runs() {
+    let world = world().await;
+    world.register("v1").await;
+    world.register("v2").await;
+    let mut admin = world.admin.clone();
+    for (version, expression) in [("v1", "@daily"), ("v2", "CRON_TZ=Europe/Berlin 0 8 * * *")] {
+        admin.create_launch_plan(scheduled("nightly", version, expression, all_inputs())).await.unwrap();
+    }
+    let row = async || world.store.schedule_get(PROJECT, DOMAIN, "nightly").await.unwrap();
+    let running = async || row().await.map(|row| (row.plan.version, row.timing.expression));
+    assert_eq!(running().await, None);
+    set_state(&world, "nightly", "v1", LaunchPlanState::Active).await.unwrap();
+    assert_eq!(running().await, Some(("v1".to_owned(), "@daily".to_owned())));
+    let before = row().await;
+    set_state(&world, "nightly", "v1", LaunchPlanState::Active).await.unwrap();
+    assert_eq!(row().await.map(|row| row.anchor), before.map(|row| row.anchor), "a repeat shifts nothing");
+    set_state(&world, "nightly", "v2", LaunchPlanState::Active).await.unwrap();
+    let berlin = "CRON_TZ=Europe/Berlin 0 8 * * *".to_owned();
+    assert_eq!(running().await, Some(("v2".to_owned(), berlin)));
     set_state(&world, "nightly", "v1", LaunchPlanState::Inactive).await.unwrap();
+    assert!(running().await.is_some(), "another version's state is none of its business");
+    set_state(&world, "nightly", "v2", LaunchPlanState::Inactive).await.unwrap();
+    assert_eq!(running().await, None);
+    let request = ResourceListRequest {
+        id: Some(named("nightly")),
+        limit: 9,
+        filters: "eq(schedule_type,CRON)".to_owned(),
+        ..ResourceListRequest::default()
+    };
+    assert_eq!(admin.list_launch_plans(request).await.unwrap().into_inner().launch_plans.len(), 2);
 }

@@ -58,12 +58,21 @@ impl World {
         bytes: Vec<u8>,
         packing: Option<CompressionEncoding>,
     ) -> Result<Vec<u8>, Status> {
+        self.call(format!("/flyteidl.service.AdminService/{method}"), bytes, packing).await
+    }
+
+    async fn call(
+        &self,
+        path: String,
+        bytes: Vec<u8>,
+        packing: Option<CompressionEncoding>,
+    ) -> Result<Vec<u8>, Status> {
         let mut grpc = tonic::client::Grpc::new(self.channel.clone());
         if let Some(packing) = packing {
             grpc = grpc.send_compressed(packing);
         }
         grpc.ready().await.unwrap();
-        let path = PathAndQuery::try_from(format!("/flyteidl.service.AdminService/{method}")).unwrap();
+        let path = PathAndQuery::try_from(path).unwrap();
         let reply = grpc.unary(tonic::Request::new(bytes), path, RawCodec).await?;
         Ok(reply.into_inner())
     }
@@ -184,7 +193,8 @@ async fn an_execution_keeps_what_arrived() {
     let world = world().await;
     let [_, _, plan] = world.register_salted().await;
     let target = id(ResourceType::LaunchPlan, "wf", "v1");
-    let bytes = salt("ExecutionCreateRequest", &execution_request("e1", target, literals(&[("b", text("x"))])), "x");
+    let bytes =
+        salt("ExecutionCreateRequest", &execution_request("e1", target, literals(&[("b", text("x"))])), "x");
     world.send("CreateExecution", bytes.clone()).await.unwrap();
     let get = WorkflowExecutionGetRequest { id: Some(execution_id("e1")) };
     let found = world.send("GetExecution", get.encode_to_vec()).await.unwrap();
@@ -254,12 +264,31 @@ async fn a_description_keeps_what_arrived() {
     });
     let bytes = salt("TaskCreateRequest", &request, "x");
     world.send("CreateTask", bytes).await.unwrap();
-    let stored = model::EntityId::from_proto(
-        model::EntityKind::Task,
-        &id(ResourceType::Task, "t", "v1"),
-    );
+    let stored = model::EntityId::from_proto(model::EntityKind::Task, &id(ResourceType::Task, "t", "v1"));
     let stored = world.store.entity_description_get(&stored.unwrap()).await.unwrap().unwrap();
     assert_eq!(n_unknown("flyteidl.admin.DescriptionEntity", &stored), 1);
+}
+
+#[tokio::test]
+async fn a_signal_keeps_its_value() {
+    let world = world().await;
+    world.register("v1").await;
+    world.start("e1").await;
+    let signal = SignalIdentifier { signal_id: "s".to_owned(), execution_id: Some(execution_id("e1")) };
+    let make = SignalGetOrCreateRequest { id: Some(signal.clone()), r#type: Some(simple(SimpleType::Integer)) };
+    world.signals.clone().get_or_create_signal(make).await.unwrap();
+    let set = SignalSetRequest { id: Some(signal), value: Some(integer(5)) };
+    let bytes = salt("SignalSetRequest", &set, "x");
+    let service = "/flyteidl.service.SignalService";
+    world.call(format!("{service}/SetSignal"), bytes.clone(), None).await.unwrap();
+    let list = SignalListRequest {
+        workflow_execution_id: Some(execution_id("e1")),
+        limit: 10,
+        ..SignalListRequest::default()
+    };
+    let page = world.call(format!("{service}/ListSignals"), list.encode_to_vec(), None).await.unwrap();
+    assert_eq!(at(&page, &[1, 3]), at(&bytes, &[2]));
+    assert_eq!(SignalList::decode(page.as_slice()).unwrap().signals[0].value, Some(integer(5)));
 }
 
 #[tokio::test]

@@ -55,7 +55,12 @@ impl Rest {
     }
 
     /// As the console does: binary both ways.
-    async fn binary<I: Message, O: Message + Default>(&self, method: Method, path: &str, body: Option<I>) -> O {
+    async fn binary<I: Message, O: Message + Default>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<I>,
+    ) -> O {
         let mut request = self.request(method.clone(), path).header(header::ACCEPT, OCTETS);
         if let Some(body) = body {
             request = request.header(header::CONTENT_TYPE, OCTETS).body(body.encode_to_vec());
@@ -110,9 +115,7 @@ async fn json_names_are_the_protos_and_unset_fields_are_there() {
 #[tokio::test]
 async fn json_registers_and_starts() {
     let rest = Rest::new().await;
-    let id = |ty: Value, name: &str| {
-        json!({"resource_type": ty, "project": PROJECT, "domain": DOMAIN, "name": name, "version": "v1"})
-    };
+    let id = |ty: Value, name: &str| json!({"resource_type": ty, "project": PROJECT, "domain": DOMAIN, "name": name, "version": "v1"});
     let task = json!({
         "id": id(json!("TASK"), "t"),
         "spec": {"template": {
@@ -178,7 +181,10 @@ async fn refusals_are_statuses_in_the_encoding_asked_for() {
     assert_eq!((status, &refusal["code"], &refusal["details"]), (404, &json!(5), &json!([])));
     assert!(refusal["message"].as_str().unwrap().contains("none"));
     let reply = send(rest.request(Method::GET, path).header(header::ACCEPT, OCTETS)).await;
-    assert_eq!((reply.status.as_u16(), &reply.headers[header::CONTENT_TYPE]), (404, &OCTETS.parse().unwrap()));
+    assert_eq!(
+        (reply.status.as_u16(), &reply.headers[header::CONTENT_TYPE]),
+        (404, &OCTETS.parse().unwrap())
+    );
     assert_eq!(Status::decode(reply.body).unwrap().code, 5);
     // Details come along, as messages.
     let mut changed = workflow_request("wf", "v1", "v1");
@@ -268,7 +274,10 @@ async fn filters_and_sorting_arrive_as_clients_write_them() {
         ("&filters=ne(version,v1)+ne(version,v2)", vec!["v3"]),
         ("&filters=ne(version,v1)%20ne(version,v2)", vec!["v3"]),
         ("&filters=ne(version,v1)%2Bne(version,v2)", vec!["v3"]),
-        ("&filters=value_in(version,v1;v3)&sort_by.key=version&sort_by.direction=ASCENDING", vec!["v1", "v3"]),
+        (
+            "&filters=value_in(version,v1;v3)&sort_by.key=version&sort_by.direction=ASCENDING",
+            vec!["v1", "v3"],
+        ),
         ("&sortBy.key=version&sortBy.direction=0", vec!["v3", "v2", "v1"]),
         ("&sort_by.key=version&sort_by.direction=ascending&token=1", vec!["v2", "v3"]),
         ("&sort_by.key=version&unknown=1&id.name=t", vec!["v3", "v2", "v1"]),
@@ -323,7 +332,8 @@ async fn pages_of_other_origins_write_nothing_unless_allowed() {
     let rest = Rest::new().await;
     let body = || json!({"project": {"id": "evil", "name": "evil"}}).to_string();
     let post = |origin: &str| {
-        let request = rest.request(Method::POST, "/api/v1/projects").header(header::CONTENT_TYPE, "text/plain");
+        let request =
+            rest.request(Method::POST, "/api/v1/projects").header(header::CONTENT_TYPE, "text/plain");
         request.header(header::ORIGIN, origin).body(body())
     };
     let reply = send(post("http://evil.example")).await;

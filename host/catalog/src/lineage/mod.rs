@@ -17,8 +17,8 @@ use crate::evict::Entry;
 pub(crate) use place::{NodeRef, Place, Walk};
 pub use target::Target;
 
-/// Deepest lineage.
-const MAX_DEPTH: u32 = 100;
+/// Deepest lineage: deeper JSON is refused by common readers.
+const MAX_DEPTH: u32 = 20;
 /// Most nodes of an answer.
 const MAX_NODES: usize = 500;
 
@@ -176,7 +176,7 @@ pub enum UseKind {
 }
 
 impl Catalog {
-    /// Where an artifact is from and who used it, `depth` steps both ways.
+    /// Where an artifact is from and who used it, `depth` steps both ways, 20 at most.
     ///
     /// # Errors
     /// No such node or artifact, the database or the object store.

@@ -1,6 +1,6 @@
 //! Finds the place of a node: its template, the workflow around it, and what its bindings mean there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use blob::DataReference;
@@ -117,20 +117,18 @@ pub(crate) struct Walk<'a> {
     pub(crate) catalog: &'a Catalog,
     runs: HashMap<ExecutionId, Option<Arc<Run>>>,
     places: HashMap<NodeRef, Option<Arc<Place>>>,
-    pub(super) seen: HashSet<NodeRef>,
     room: usize,
     is_cut: bool,
 }
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(catalog: &'a Catalog, room: usize) -> Self {
-        let (runs, places, seen) = Default::default();
-        Self { catalog, runs, places, seen, room, is_cut: false }
+        let (runs, places) = Default::default();
+        Self { catalog, runs, places, room, is_cut: false }
     }
 
     /// Begins another walk with what was read.
     pub(crate) fn restart(&mut self, room: usize) {
-        self.seen.clear();
         self.room = room;
     }
 
@@ -138,15 +136,17 @@ impl<'a> Walk<'a> {
         self.is_cut
     }
 
-    /// Notes a visit. Whether its neighbours are to be visited too: not when it was there before, when it is too deep,
-    /// or when there is no room.
-    pub(super) fn enter(&mut self, node: &NodeRef, depth: u32) -> bool {
-        if self.room == 0 || depth == 0 {
-            self.is_cut = true;
-            return false;
-        }
-        self.room -= 1;
-        self.seen.insert(node.clone())
+    /// Whether one more node may be read.
+    pub(super) fn has_room(&mut self) -> bool {
+        let has_room = self.room > 0;
+        self.room = self.room.saturating_sub(1);
+        self.is_cut |= !has_room;
+        has_room
+    }
+
+    /// Notes that something is left out.
+    pub(super) fn cut(&mut self) {
+        self.is_cut = true;
     }
 
     /// The node that a target names.

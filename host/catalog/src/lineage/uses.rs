@@ -1,4 +1,6 @@
-//! Walks downstream: who used something.
+//! Walks downstream: who used something. Like the walk upstream, by distance first and as a tree at the end.
+
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use futures::future::BoxFuture;
 use proto::flyteidl::admin::NodeExecutionClosure;
@@ -13,107 +15,119 @@ use crate::evict::shown;
 /// Uses from the cache that are followed for one artifact.
 const MAX_HITS: u32 = 100;
 
-/// A node that a binding of the same workflow leads to.
-struct Bound {
-    node: NodeRef,
-    input: String,
-    runs: String,
-    starts: bool,
+/// What is used.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    /// An output of a node, or all of them.
+    Output(NodeRef, Option<String>),
+    /// An input of a node, by what that node runs; what runs nothing makes outputs of it.
+    Input(NodeRef, String),
+}
+
+/// A use, and what is used further.
+#[derive(Clone)]
+struct Link {
+    head: Use,
+    then: Then,
+}
+
+#[derive(Clone)]
+enum Then {
+    Next(Key),
+    Links(Vec<Link>),
 }
 
 impl Walk<'_> {
     /// The nodes that used an output, or any output, to a depth.
-    pub(crate) fn uses<'s>(
+    pub(crate) async fn uses(&mut self, node: &NodeRef, output: Option<&str>, depth: u32) -> Result<Vec<Use>> {
+        let root = Key::Output(node.clone(), output.map(str::to_owned));
+        let mut known: HashMap<Key, Vec<Link>> = HashMap::new();
+        let mut queue = VecDeque::from([(root.clone(), depth)]);
+        while let Some((key, depth)) = queue.pop_front() {
+            if known.contains_key(&key) || depth == 0 || !self.has_room() {
+                continue;
+            }
+            let links = match &key {
+                Key::Output(node, output) => self.of_output(node, output.as_deref()).await?,
+                Key::Input(node, input) => self.of_input_within(node, input).await?,
+            };
+            next_keys(&links, &mut |key| queue.push_back((key.clone(), depth - 1)));
+            known.insert(key, links);
+        }
+        let mut tree = Tree { known: &known, seen: HashSet::new(), is_cut: false };
+        let (uses, _) = tree.uses(&root);
+        if tree.is_cut {
+            self.cut();
+        }
+        Ok(uses)
+    }
+
+    /// Calls itself for each workflow around the node only.
+    fn of_output<'s>(
         &'s mut self,
         id: &'s NodeRef,
         output: Option<&'s str>,
-        depth: u32,
-    ) -> BoxFuture<'s, Result<Vec<Use>>> {
+    ) -> BoxFuture<'s, Result<Vec<Link>>> {
         Box::pin(async move {
             let Some(place) = self.place(id).await? else { return Ok(Vec::new()) };
-            if !self.enter(id, depth) {
-                return Ok(Vec::new());
-            }
-            let mut out = Vec::new();
-            self.input_uses(&place.site, &place.node.id, output, depth, &mut out).await?;
-            self.output_uses(&place, output, depth, &mut out).await?;
-            self.cache_uses(id, depth, &mut out).await?;
-            Ok(out)
+            let mut links = self.inputs_of(&place.site, &place.node.id, output).await?;
+            self.outputs_around(&place, output, &mut links).await?;
+            self.cache_hits(id, &mut links).await?;
+            Ok(links)
         })
     }
 
+    async fn of_input_within(&mut self, id: &NodeRef, input: &str) -> Result<Vec<Link>> {
+        let Some(place) = self.place(id).await? else { return Ok(Vec::new()) };
+        if let Some(site) = self.run_by(&place).await? {
+            let links = self.inputs_of(&site, "", Some(input)).await?;
+            if !links.is_empty() {
+                return Ok(links);
+            }
+        }
+        self.of_output(id, None).await
+    }
+
     /// The nodes of a workflow that have a promise of one of its nodes, or, of the start node, of its inputs.
-    async fn input_uses(
-        &mut self,
-        site: &Site,
-        of: &str,
-        output: Option<&str>,
-        depth: u32,
-        out: &mut Vec<Use>,
-    ) -> Result<()> {
-        let mut found = Vec::new();
+    async fn inputs_of(&mut self, site: &Site, of: &str, output: Option<&str>) -> Result<Vec<Link>> {
+        let mut bound: Vec<(NodeRef, String, bool, String)> = Vec::new();
         for node in site.scope.template.nodes.iter().filter(|node| node.id != "end-node") {
             collect(node, &site.scope.unique_id(&node.id), &mut |node, unique| {
                 for binding in node.inputs.iter().filter(|binding| leads_to(binding, of, output)) {
-                    found.push(Bound {
-                        node: NodeRef::new(&site.run.row.id, unique),
-                        input: binding.var.clone(),
-                        runs: runs(node),
-                        starts: starts_execution(node),
-                    });
+                    let id = NodeRef::new(&site.run.row.id, unique);
+                    bound.push((id, binding.var.clone(), starts_execution(node), runs(node)));
                 }
             });
         }
-        for bound in found {
-            out.extend(self.input_use(bound, depth).await?);
-        }
-        Ok(())
-    }
-
-    async fn input_use(&mut self, bound: Bound, depth: u32) -> Result<Option<Use>> {
-        // A node that has no row was not reached: a branch that was not taken, or an execution that failed before.
-        let Some(place) = self.place(&bound.node).await? else { return Ok(None) };
-        if !self.has_run(&bound.node).await? {
-            return Ok(None);
-        }
-        let mut found = Use {
-            kind: if bound.starts { UseKind::LaunchPlan } else { UseKind::Input },
-            execution: path(&bound.node.execution),
-            node: bound.node.node_id.clone(),
-            runs: bound.runs,
-            input: bound.input.clone(),
-            started: String::new(),
-            at: place.row.started_at.map(shown).unwrap_or_default(),
-            then: Vec::new(),
-            cut: self.seen.contains(&bound.node) || depth <= 1,
-        };
-        if bound.starts {
-            let closure: NodeExecutionClosure = decode(&place.row.extra, "closure", &place.row.node_id)?;
-            if let Some(TargetMetadata::WorkflowNodeMetadata(child)) = closure.target_metadata
-                && let Some(child) = child.execution_id
-            {
-                found.started = format!("{}/{}/{}", child.project, child.domain, child.name);
+        let mut links = Vec::with_capacity(bound.len());
+        for (id, input, starts, runs) in bound {
+            // What has no row was not reached: a branch that was not taken, or an execution that failed before.
+            let Some(place) = self.place(&id).await? else { continue };
+            if !self.has_run(&id).await? {
+                continue;
             }
+            let head = Use {
+                kind: if starts { UseKind::LaunchPlan } else { UseKind::Input },
+                execution: path(&id.execution),
+                node: id.node_id.clone(),
+                runs,
+                input: input.clone(),
+                started: if starts { started(&place)? } else { String::new() },
+                at: place.row.started_at.map(shown).unwrap_or_default(),
+                then: Vec::new(),
+                cut: false,
+            };
+            links.push(Link { head, then: Then::Next(Key::Input(id, input)) });
         }
-        if depth > 1
-            && let Some(inner) = self.run_by(&place).await?
-        {
-            let then = &mut found.then;
-            Box::pin(self.input_uses(&inner, "", Some(&bound.input), depth - 1, then)).await?;
-        }
-        if found.then.is_empty() {
-            found.then = self.uses(&bound.node, None, depth - 1).await?;
-        }
-        Ok(Some(found))
+        Ok(links)
     }
 
     /// Outputs of the workflow around a node: of the execution, or of the node that runs the workflow.
-    async fn output_uses(
+    async fn outputs_around(
         &mut self,
         place: &Place,
         output: Option<&str>,
-        depth: u32,
-        out: &mut Vec<Use>,
+        links: &mut Vec<Link>,
     ) -> Result<()> {
         let execution = place.site.run.row.id.clone();
         // What a branch runs becomes the branch's output; what an array runs, the array's.
@@ -122,7 +136,7 @@ impl Walk<'_> {
             && let Some(around) = self.place(&parent).await?
             && matches!(around.node.target, Some(node::Target::BranchNode(_) | node::Target::ArrayNode(_)))
         {
-            out.extend(self.uses(&parent, output, depth).await?);
+            links.extend(self.of_output(&parent, output).await?);
             return Ok(());
         }
         let outputs = place.site.scope.template.outputs.clone();
@@ -130,11 +144,10 @@ impl Walk<'_> {
             match &place.site.scope.parent {
                 Some((parent, _)) => {
                     let parent = NodeRef::new(&execution, parent);
-                    out.extend(self.uses(&parent, Some(&binding.var), depth).await?);
+                    links.extend(self.of_output(&parent, Some(&binding.var)).await?);
                 }
                 None => {
-                    let then = self.uses_of_execution(place, &binding.var, depth).await?;
-                    out.push(Use {
+                    let head = Use {
                         kind: UseKind::Output,
                         execution: path(&execution),
                         node: "end-node".to_owned(),
@@ -142,9 +155,11 @@ impl Walk<'_> {
                         input: binding.var.clone(),
                         started: String::new(),
                         at: String::new(),
-                        then,
+                        then: Vec::new(),
                         cut: false,
-                    });
+                    };
+                    let then = Then::Links(self.of_execution(place, &binding.var).await?);
+                    links.push(Link { head, then });
                 }
             }
         }
@@ -152,33 +167,51 @@ impl Walk<'_> {
     }
 
     /// Who used an output of an execution: those who used the node that started it.
-    async fn uses_of_execution(&mut self, place: &Place, output: &str, depth: u32) -> Result<Vec<Use>> {
+    async fn of_execution(&mut self, place: &Place, output: &str) -> Result<Vec<Link>> {
         let Some((key, node)) = &place.site.run.row.parent_node else { return Ok(Vec::new()) };
         let Some(parent) = self.catalog.store.execution_get_by_key(*key).await? else { return Ok(Vec::new()) };
-        self.uses(&NodeRef::new(&parent.id, node), Some(output), depth - 1).await
+        self.of_output(&NodeRef::new(&parent.id, node), Some(output)).await
     }
 
     /// The nodes that took from the cache what this one had made.
-    async fn cache_uses(&mut self, id: &NodeRef, depth: u32, out: &mut Vec<Use>) -> Result<()> {
+    async fn cache_hits(&mut self, id: &NodeRef, links: &mut Vec<Link>) -> Result<()> {
         for artifact in self.catalog.made_by(&id.execution, &id.node_id).await? {
             for hit in self.catalog.store.catalog_uses_of(&artifact, MAX_HITS).await? {
                 let node = NodeRef::new(&hit.execution, &hit.node_id);
-                let runs = self.place(&node).await?.map(|place| runs(&place.node)).unwrap_or_default();
-                let cut = self.seen.contains(&node) || depth <= 1;
-                out.push(Use {
+                let head = Use {
                     kind: UseKind::CacheHit,
                     execution: path(&hit.execution),
                     node: hit.node_id,
-                    runs,
+                    runs: self.place(&node).await?.map(|place| runs(&place.node)).unwrap_or_default(),
                     input: String::new(),
                     started: String::new(),
                     at: shown(hit.used_at),
-                    then: self.uses(&node, None, depth - 1).await?,
-                    cut,
-                });
+                    then: Vec::new(),
+                    cut: false,
+                };
+                links.push(Link { head, then: Then::Next(Key::Output(node, None)) });
             }
         }
         Ok(())
+    }
+}
+
+/// The execution that a launch plan node started, as `project/domain/execution`.
+fn started(place: &Place) -> Result<String> {
+    let closure: NodeExecutionClosure = decode(&place.row.extra, "closure", &place.row.node_id)?;
+    let Some(TargetMetadata::WorkflowNodeMetadata(child)) = closure.target_metadata else {
+        return Ok(String::new());
+    };
+    let child = child.execution_id;
+    Ok(child.map(|id| format!("{}/{}/{}", id.project, id.domain, id.name)).unwrap_or_default())
+}
+
+fn next_keys(links: &[Link], found: &mut dyn FnMut(&Key)) {
+    for link in links {
+        match &link.then {
+            Then::Next(key) => found(key),
+            Then::Links(links) => next_keys(links, found),
+        }
     }
 }
 
@@ -206,4 +239,36 @@ fn leads_to(binding: &Binding, node: &str, output: Option<&str>) -> bool {
 fn starts_execution(node: &Node) -> bool {
     let Some(node::Target::WorkflowNode(workflow)) = &node.target else { return false };
     matches!(workflow.reference, Some(workflow_node::Reference::LaunchplanRef(_)))
+}
+
+/// Puts together what was read: each use once with what follows.
+struct Tree<'k> {
+    known: &'k HashMap<Key, Vec<Link>>,
+    seen: HashSet<Key>,
+    is_cut: bool,
+}
+
+impl Tree<'_> {
+    /// The uses, and whether they are left out here.
+    fn uses(&mut self, key: &Key) -> (Vec<Use>, bool) {
+        let Some(links) = self.known.get(key) else {
+            self.is_cut = true;
+            return (Vec::new(), true);
+        };
+        if !self.seen.insert(key.clone()) {
+            return (Vec::new(), !links.is_empty());
+        }
+        (self.linked(links), false)
+    }
+
+    fn linked(&mut self, links: &[Link]) -> Vec<Use> {
+        let whole = |link: &Link| {
+            let (then, cut) = match &link.then {
+                Then::Next(key) => self.uses(key),
+                Then::Links(links) => (self.linked(links), false),
+            };
+            Use { then, cut, ..link.head.clone() }
+        };
+        links.iter().map(whole).collect()
+    }
 }

@@ -139,9 +139,10 @@ fn a_dynamic_workflow_keeps_what_the_task_wrote() {
     assert_eq!(found, n_unknown(TEMPLATE, &arrived.template));
     for task in raw::fields(&encoded, 3) {
         let template = raw::field(task, 1);
-        let source = arrived.tasks.iter().find(|source| {
-            raw::field(&raw::field(source, 1), 1) == raw::field(&template, 1)
-        });
+        let source = arrived
+            .tasks
+            .iter()
+            .find(|source| raw::field(&raw::field(source, 1), 1) == raw::field(&template, 1));
         assert_eq!(n_unknown(TASK, task), n_unknown(TASK, source.unwrap()));
     }
 }

@@ -111,3 +111,24 @@ fn pods_are_checked_as_containers_are() {
     );
     assert_eq!(codes(check(None)), [(ErrorCode::ValueRequired, "t".to_owned())]);
 }
+
+#[test]
+fn more_than_is_allowed_is_refused() {
+    use ResourceName::{Cpu, Gpu, Memory};
+    let allowed = [("cpu", "2"), ("memory", "1Gi"), ("gpu", "1"), ("storage", "")];
+    let check = |target| {
+        let template = TaskTemplate { target: Some(target), ..template() };
+        compiler::check_task_limits(&template, &allowed).map_err(|errors| errors.to_string())
+    };
+    let of = |requests: &[(ResourceName, &str)], limits: &[(ResourceName, &str)]| {
+        Target::Container(container(requests, limits))
+    };
+    assert_eq!(check(of(&[(Cpu, "2000m"), (Memory, "1024Mi")], &[(Gpu, "1")])), Ok(()));
+    assert_eq!(check(of(&[(ResourceName::Storage, "9Ti")], &[])), Ok(()));
+    let found = check(of(&[(Cpu, "2001m")], &[(Memory, "2Gi")])).unwrap_err();
+    assert!(found.contains("the request of cpu is 2001m, more than the 2 allowed here"), "{found}");
+    assert!(found.contains("the limit of memory is 2Gi, more than the 1Gi allowed here"), "{found}");
+    let pod = json!({"containers": [{}, {"resources": {"limits": {"nvidia.com/gpu": "2"}}}]});
+    let found = check(Target::K8sPod(K8sPod { pod_spec: Some(fields(&pod)), ..K8sPod::default() })).unwrap_err();
+    assert!(found.contains("K8sPod.Containers[1]: the limit of nvidia.com/gpu is 2"), "{found}");
+}

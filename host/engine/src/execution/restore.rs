@@ -65,10 +65,12 @@ impl Execution {
 
     /// Restores the nodes of one scope and opens the scopes of what they hold.
     fn restore_scope(&mut self, scope: ScopeIdx, own: Rows, others: &HashMap<String, Rows>) -> Result<(), Error> {
-        let positions = self.positions(scope, &own);
+        let by_id = self.made_ids(scope, &own);
         let mut restored = Vec::with_capacity(own.len());
         for row in own {
-            let node = positions(self, &row.id).ok_or_else(|| Error::UnknownNode { node: row.id.clone() })?;
+            crate::cost::tick();
+            let found = self.position(scope, &row.id, &by_id);
+            let node = found.ok_or_else(|| Error::UnknownNode { node: row.id.clone() })?;
             let has_content = others.contains_key(&row.id);
             self.restore_node(node, row, has_content)?;
             restored.push(node);
@@ -86,30 +88,24 @@ impl Execution {
         Ok(())
     }
 
-    /// How to find the scope's nodes by unique id. Only where ids may be hashed all of them are made.
-    fn positions(
-        &self,
-        index: ScopeIdx,
-        own: &Rows,
-    ) -> Box<dyn Fn(&Self, &str) -> Option<NodeIdx>> {
+    /// The unique ids of a scope's nodes, where they cannot be read back because they may be hashed.
+    fn made_ids(&self, index: ScopeIdx, own: &Rows) -> HashMap<Arc<str>, NodeIdx> {
+        let scope = self.scope(index);
+        let is_readable = scope.owner.is_none() || matches!(scope.kind, Kind::Elements(..));
+        let range = if is_readable || own.is_empty() { 0..0 } else { scope.range() };
+        range.map(|node| (self.unique_id(node), node)).collect()
+    }
+
+    /// The node of a scope that has this unique id.
+    fn position(&self, index: ScopeIdx, id: &str, made: &HashMap<Arc<str>, NodeIdx>) -> Option<NodeIdx> {
         let scope = self.scope(index);
         match (&scope.kind, scope.owner) {
-            (Kind::Elements(..), _) => Box::new(move |this, id| {
-                let scope = this.scope(index);
+            (Kind::Elements(..), _) => {
                 let element: u32 = id.strip_prefix(&*scope.prefix)?.strip_prefix('n')?.parse().ok()?;
                 (element < scope.len).then(|| scope.first + element)
-            }),
-            (Kind::All, None) => Box::new(move |this, id| {
-                let scope = this.scope(index);
-                let idx = scope.graph.idx(id)?;
-                (idx < scope.len).then_some(idx)
-            }),
-            (Kind::All | Kind::One(_), _) => {
-                let all = if own.is_empty() { 0..0 } else { scope.range() };
-                let by_id: HashMap<Arc<str>, NodeIdx> =
-                    all.map(|node| (self.unique_id(node), node)).collect();
-                Box::new(move |_, id| by_id.get(id).copied())
             }
+            (Kind::All, None) => scope.graph.idx(id).filter(|idx| *idx < scope.len),
+            (Kind::All | Kind::One(_), _) => made.get(id).copied(),
         }
     }
 
@@ -254,6 +250,7 @@ impl Execution {
         let (graph, first) = (Arc::clone(&scope.graph), scope.first);
         let lost = !self.node(node).phase.is_success();
         for down in graph.node(node - first).map(|node| node.downstream.as_slice()).unwrap_or_default() {
+            crate::cost::tick();
             let link = self.link_mut(first + down);
             link.upstream = link.upstream.saturating_sub(1);
             link.upstream_lost |= lost;
@@ -271,6 +268,7 @@ impl Execution {
                 node::start::run(self, index, now);
             }
             for node in self.scope(index).range() {
+                crate::cost::tick();
                 if self.node(node).phase != NodePhase::NotYetStarted {
                     node::resume(self, node, now);
                 }

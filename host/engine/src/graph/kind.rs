@@ -59,12 +59,25 @@ pub enum NodeKind {
         individual_inputs: bool,
         /// Whether all elements run even when too many have failed already.
         run_all: bool,
-        /// Whether the interface of a task it runs is that of one element; else it is described as taking and giving
-        /// lists.
-        original_interface: bool,
     },
     /// Waits.
     Gate(GateKind),
+}
+
+impl NodeKind {
+    /// The word for it in messages.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::End => "end",
+            Self::Task { .. } => "task",
+            Self::SubWorkflow { .. } => "sub-workflow",
+            Self::LaunchPlan { .. } => "launch plan",
+            Self::Branch { .. } => "branch",
+            Self::Array { .. } => "array",
+            Self::Gate(_) => "gate",
+        }
+    }
 }
 
 /// A case of a branch.
@@ -203,7 +216,6 @@ fn array(array: &core::ArrayNode, inner: GraphIdx, picks_its_part: bool) -> Node
         bound_inputs: array.bound_inputs.as_slice().into(),
         individual_inputs: array.data_mode() == DataMode::IndividualInputFiles || !picks_its_part,
         run_all: array.run_all_sub_nodes,
-        original_interface: array.is_original_sub_node_interface.unwrap_or_default(),
     }
 }
 

@@ -1,11 +1,13 @@
 //! Checks edges, kinds and refusals.
 
+use std::sync::Arc;
+
 use proto::flyteidl::core;
 use proto::flyteidl::core::connection_set::IdList;
 
-use super::{Graph, NodeKind};
+use super::{GateKind, Graph, MAX_NESTING, NodeKind, Otherwise};
 use crate::Error;
-use crate::testing::{closure, enduring, node, task_id, task_metadata, template, workflow};
+use crate::testing::{kinds, closure, enduring, node, task_id, task_metadata, template, workflow};
 
 fn edges(graph: &Graph) -> Vec<String> {
     let id = |idx: &u32| graph.nodes[*idx as usize].id.to_string();
@@ -159,6 +161,21 @@ fn broken_closures_are_refused() {
     let mut endless = workflow(&[]);
     template(&mut endless).nodes.remove(1);
     assert_eq!(refused(&endless), Error::NodeMissing { node: "end-node" });
+    let lacks = |what| Error::IncompleteNode { node: "odd".into(), what };
+    use core::node::Target;
+    let targets = [
+        (None, "a target"),
+        (Some(Target::WorkflowNode(Default::default())), "a reference to a workflow"),
+        (Some(Target::BranchNode(Default::default())), "a condition or a node of one of its cases"),
+        (Some(Target::GateNode(Default::default())), "a condition to wait for"),
+        (Some(Target::ArrayNode(Default::default())), "a node to run for each element"),
+    ];
+    for (target, what) in targets {
+        let odd = core::Node { target, ..node("odd", &[]) };
+        let error = refused(&closure(vec![odd]));
+        assert_eq!(error, lacks(what));
+        assert_eq!(error.execution_error().code, "BadSpecificationError");
+    }
     let unknown =
         |node: &str, upstream: &str| Error::UnknownUpstream { node: node.into(), upstream: upstream.into() };
     assert_eq!(refused(&workflow(&[("a", &["z"])])), unknown("a", "z"));
@@ -190,4 +207,118 @@ fn kinds_are_told_apart() {
     let graph = Graph::build(&workflow(&[("a", &[])])).unwrap();
     let kinds: Vec<_> = graph.nodes.iter().map(|node| node.kind.clone()).collect();
     assert_eq!(kinds, [NodeKind::Start, NodeKind::End, NodeKind::Task { task: 0 }]);
+}
+
+#[test]
+fn every_kind_is_read() {
+    let arms = vec![node("c-t", &[]), node("c-e", &[])];
+    let ratio = |array: &mut core::ArrayNode| {
+        array.success_criteria = Some(core::array_node::SuccessCriteria::MinSuccessRatio(0.5));
+        array.parallelism_option = Some(core::array_node::ParallelismOption::Parallelism(0));
+        array.bound_inputs = vec!["b".into()];
+        array.run_all_sub_nodes = true;
+    };
+    let nodes = vec![
+        kinds::sub("inner", "s", &[]),
+        kinds::launch_plan("p", &[]),
+        kinds::branch(arms, "c", &[]),
+        kinds::array(node("of", &[]), "m", &[], ratio),
+        kinds::sleep(5, "g", &[]),
+        kinds::signal("h", &[]),
+        kinds::approve("k", &[]),
+        kinds::sub("inner", "t", &["s"]),
+    ];
+    let closure = kinds::on_failure(closure(nodes), node("efn", &[]));
+    let graph = Graph::build(&kinds::with_subs(closure, vec![("inner", workflow(&[]))])).unwrap();
+    assert_eq!((graph.top, graph.failure_node, graph.nodes.len(), graph.subs.len()), (10, Some(10), 14, 1));
+    let kind = |id: &str| graph.nodes[graph.idx(id).unwrap() as usize].kind.clone();
+    assert_eq!((kind("s"), kind("t")), (NodeKind::SubWorkflow { graph: 0 }, NodeKind::SubWorkflow { graph: 0 }));
+    assert_eq!(kind("p"), NodeKind::LaunchPlan { id: task_id("plan").into() });
+    let NodeKind::Branch { arms, cases, otherwise } = kind("c") else { panic!("no branch") };
+    assert_eq!((&*arms, cases.len(), &*otherwise), ([11, 12].as_slice(), 1, &Otherwise::Arm(1)));
+    let NodeKind::Array { inner, individual_inputs, .. } = kind("m") else { panic!("no array") };
+    assert_eq!((inner, individual_inputs, graph.idx("of")), (13, true, None), "no container, no name");
+    assert_eq!(kind("g"), NodeKind::Gate(GateKind::Sleep { micros: 5 }));
+    assert!(matches!(kind("h"), NodeKind::Gate(GateKind::Signal { output, .. }) if &*output == "o"));
+    assert!(matches!(kind("k"), NodeKind::Gate(GateKind::Approve { id }) if &*id == "s"));
+    assert_eq!(kind("efn"), NodeKind::Task { task: 0 });
+    let upstream = |id: &str| graph.nodes[graph.idx(id).unwrap() as usize].upstream.clone();
+    assert!(upstream("efn").is_empty() && upstream("c-t").is_empty() && !upstream("end-node").contains(&10));
+    assert_eq!(graph.owner(12), graph.idx("c"));
+}
+
+#[test]
+fn compiled_edges_of_inner_nodes_are_the_branchs() {
+    let arm = || core::Node { inputs: vec![nested(["x", "x", "start-node"])], ..node("c-t", &[]) };
+    let nodes = vec![node("x", &[]), kinds::branch(vec![arm(), node("c-e", &["y"])], "c", &[]), node("y", &[])];
+    let mut closure = closure(nodes);
+    let list = |ids: &[&str]| IdList { ids: ids.iter().map(|id| (*id).to_owned()).collect() };
+    closure.primary.as_mut().unwrap().connections = Some(core::ConnectionSet {
+        downstream: Default::default(),
+        upstream: [("c-t".to_owned(), list(&["start-node", "x"])), ("c-e".to_owned(), list(&["c"]))].into(),
+    });
+    let graph = Graph::build(&closure).unwrap();
+    assert_eq!(edges(&graph)[3], "start-node x y | c | end-node");
+}
+
+#[test]
+fn nothing_can_wait_for_a_failure_node() {
+    let closure = kinds::on_failure(workflow(&[("a", &["efn"])]), node("efn", &[]));
+    let refused = Error::UnknownUpstream { node: "a".into(), upstream: "efn".into() };
+    assert_eq!(Graph::build(&closure).unwrap_err(), refused);
+    let twice = kinds::on_failure(workflow(&[("a", &[])]), node("a", &[]));
+    assert_eq!(Graph::build(&twice).unwrap_err(), Error::DuplicateNode { node: "a".into() });
+}
+
+/// Workflows `w1` to `w<depth>`, each in the one before; the last one is empty.
+fn deep(depth: usize) -> core::CompiledWorkflowClosure {
+    let names: Vec<_> = (0..=depth).map(|i| format!("w{i}")).collect();
+    let holding = |i: usize| match names.get(i + 1) {
+        Some(inner) => closure(vec![kinds::sub(inner, "s", &[])]),
+        None => workflow(&[]),
+    };
+    kinds::with_subs(holding(0), (1..=depth).map(|i| (names[i].as_str(), holding(i))).collect())
+}
+
+#[test]
+fn sub_workflows_nest_deep_but_not_without_end() {
+    let graph = Graph::build(&deep(MAX_NESTING)).unwrap();
+    let mut innermost = &graph;
+    while let Some(sub) = innermost.subs.first() {
+        innermost = sub;
+        assert!(Arc::ptr_eq(&graph.tasks, &sub.tasks), "one list of tasks");
+    }
+    assert_eq!(innermost.top, 2);
+    drop(graph);
+    let refused = Graph::build(&deep(MAX_NESTING + 1)).unwrap_err();
+    assert!(matches!(refused, Error::NestedTooDeep { max: MAX_NESTING, .. }), "{refused}");
+}
+
+#[test]
+fn sub_workflows_must_exist_and_end() {
+    let unknown = Graph::build(&closure(vec![kinds::sub("gone", "s", &[])])).unwrap_err();
+    let refused = Error::UnknownSubWorkflow { node: "s".into(), workflow: "p:d:gone:v".into() };
+    assert_eq!(unknown, refused);
+    let own = closure(vec![kinds::sub("own", "s", &[])]);
+    let endless = kinds::with_subs(own.clone(), vec![("own", own)]);
+    assert_eq!(Graph::build(&endless).unwrap_err(), Error::Cycle { node: "s".into() });
+}
+
+#[test]
+fn node_says_whether_it_is_cached_before_its_task_does() {
+    use core::node_metadata::CacheableValue::Cacheable;
+    let says = |cacheable: bool| core::Node {
+        metadata: Some(core::NodeMetadata {
+            cacheable_value: Some(Cacheable(cacheable)),
+            ..Default::default()
+        }),
+        ..node(if cacheable { "yes" } else { "no" }, &[])
+    };
+    for discoverable in [false, true] {
+        let mut closure = closure(vec![node("silent", &[]), says(true), says(false)]);
+        task_metadata(&mut closure).discoverable = discoverable;
+        let graph = Graph::build(&closure).unwrap();
+        let cacheable: Vec<_> = (1..5).map(|idx| graph.is_cacheable(idx)).collect();
+        assert_eq!(cacheable, [false, discoverable, true, false]);
+    }
 }

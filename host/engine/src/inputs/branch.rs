@@ -25,7 +25,7 @@ enum Malformed {
     Empty,
     #[error("a {0} cannot be compared, only primitive values can")]
     NotPrimitive(&'static str),
-    #[error("a {left} cannot be compared with a {right}")]
+    #[error("a value of type {left} cannot be compared with one of type {right}")]
     Mismatch { left: &'static str, right: &'static str },
     #[error("{0} values can be tested for equality only")]
     NoOrder(&'static str),

@@ -1,5 +1,7 @@
 //! Checks each kind of binding, each way along an attribute path, and the output check.
 
+mod decisions;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -288,4 +290,25 @@ fn outputs_are_checked_by_name_and_type() {
     let error = check_outputs(&declared, &wrong).unwrap_err();
     assert_eq!((error.code.as_str(), error.kind()), ("MismatchingTypes", ErrorKind::User));
     assert!(error.message.starts_with("output \"a\" is not a"), "{}", error.message);
+}
+
+#[test]
+fn outputs_of_a_branch_go_by_the_names_of_its_arms() {
+    use crate::testing::kinds::branch;
+    let arm = |id: &str, var: &str| core::Node {
+        output_aliases: vec![core::Alias { var: var.into(), alias: "result".into() }],
+        ..node(id, &[])
+    };
+    let inner = branch(vec![arm("c-d-t", "deep"), node("c-d-e", &[])], "c-d", &[]);
+    let outer = branch(vec![arm("c-t", "o"), inner], "c", &[]);
+    let graph = Graph::build(&closure(vec![outer])).unwrap();
+    let binding = |var: &str| core::Binding { var: "x".into(), binding: Some(promise("c", var, &[])) };
+    for written in ["o", "deep", "result"] {
+        let literals = [(written.to_owned(), int(1))].into();
+        let outputs = Arc::new(core::LiteralMap { literals });
+        let mut fetch = |_: &str| Ok::<_, String>(Arc::clone(&outputs));
+        let inputs = resolve(&graph, &[binding("result")], &mut fetch).unwrap();
+        assert_eq!(inputs.literals["x"], int(1), "{written}");
+        assert!(resolve(&graph, &[binding("other")], &mut fetch).is_err());
+    }
 }

@@ -56,10 +56,10 @@ pub(crate) fn wake(run: &mut Execution, node: NodeIdx, now: Timestamp) {
 
 /// Where the outputs of a gate are that was passed, unless the shell wrote some: what is approved passes through.
 pub(crate) fn output_uri(run: &Execution, node: NodeIdx, written: &str) -> Arc<str> {
-    match run.graph_node(node).kind {
-        NodeKind::Gate(GateKind::Approve { .. }) => Arc::clone(&run.node(node).input_uri),
-        _ => Arc::from(written),
+    if matches!(run.graph_node(node).kind, NodeKind::Gate(GateKind::Approve { .. })) {
+        return Arc::clone(&run.node(node).input_uri);
     }
+    Arc::from(written)
 }
 
 /// Goes on with a gate whose row was restored.

@@ -25,10 +25,8 @@ pub(crate) fn resolved(run: &mut Execution, node: NodeIdx, uri: &Arc<str>, now: 
 
 /// The catalog has its outputs.
 pub(crate) fn found(run: &mut Execution, node: NodeIdx, uri: &Arc<str>, output_uri: &str, now: Timestamp) {
-    let event = match run.node(node).phase {
-        NodePhase::NotYetStarted => NodeEvent::Passed,
-        _ => NodeEvent::Succeeded,
-    };
+    let is_new = run.node(node).phase == NodePhase::NotYetStarted;
+    let event = if is_new { NodeEvent::Passed } else { NodeEvent::Succeeded };
     if run.move_node(node, event) {
         let state = run.change(node);
         state.input_uri = Arc::clone(uri);

@@ -64,7 +64,7 @@ fn run(scenario: &Scenario, crash: CrashPoint) -> Outcome {
 #[test]
 fn every_history_keeps_the_invariants() {
     let seen = Variety::default();
-    each_seed(0..12_000, |seed| {
+    each_seed(0..10_000, |seed| {
         let scenario = Scenario::random(seed, Chaos::Everything);
         let outcome = run(&scenario, CrashPoint::Random);
         oracle::check(&scenario, None, &outcome);
@@ -84,7 +84,7 @@ fn deterministic_answers_end_as_foretold() {
 
 #[test]
 fn crash_at_any_commit_ends_the_same() {
-    each_seed(2_000_000..2_000_150, |seed| {
+    each_seed(2_000_000..2_000_100, |seed| {
         let scenario = Scenario::sized(seed, Chaos::Deterministic, 8);
         let calm = run(&scenario, CrashPoint::Never);
         oracle::check(&scenario, None, &calm);
@@ -100,7 +100,7 @@ fn crash_at_any_commit_ends_the_same() {
 
 #[test]
 fn abort_at_any_commit_converges() {
-    each_seed(3_000_000..3_000_100, |seed| {
+    each_seed(3_000_000..3_000_060, |seed| {
         let scenario = Scenario::sized(seed, Chaos::Everything, 8);
         let scenario = Scenario { abort_at: None, force_at: None, ..scenario };
         let calm = run(&scenario, CrashPoint::Never);
@@ -118,7 +118,7 @@ fn abort_at_any_commit_converges() {
 /// An execution ends somehow; another recovers it in a world where other attempts fail.
 #[test]
 fn recovery_runs_exactly_what_had_not_succeeded() {
-    each_seed(4_000_000..4_003_000, |seed| {
+    each_seed(4_000_000..4_001_500, |seed| {
         for chaos in [Chaos::Everything, Chaos::Deterministic] {
             let first = Scenario::random(seed, chaos);
             let before = run(&first, CrashPoint::Random);

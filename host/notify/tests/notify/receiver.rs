@@ -110,10 +110,18 @@ impl Receiver {
     /// Checks that events of each execution arrived in order, repeats left aside, and returns how many different
     /// ones there were.
     pub fn check_order(&self) -> usize {
+        self.check_order_of("")
+    }
+
+    /// The same for executions whose name contains a text.
+    pub fn check_order_of(&self, part: &str) -> usize {
         let mut seen: HashMap<String, String> = HashMap::new();
         let mut all = std::collections::HashSet::new();
         for event in self.events() {
             let key = event["partitionkey"].as_str().unwrap().to_owned();
+            if !key.contains(part) {
+                continue;
+            }
             let sequence = event["sequence"].as_str().unwrap().to_owned();
             if !all.insert(event["id"].as_str().unwrap().to_owned()) {
                 continue;

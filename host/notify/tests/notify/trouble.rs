@@ -156,16 +156,17 @@ async fn one_host_hands_out_and_another_takes_over() {
         eventually("the first works", || async { receiver.told() == WHOLE[..1] }).await;
         let second = world.room_with(config.clone(), "two", seam());
         execution.enters(&LIFE[..1]).await;
-        eventually("it arrived", || async { receiver.told() == WHOLE[..2] }).await;
+        eventually("it arrived", || async { receiver.check_order() == 2 }).await;
         // Without a word.
         first.kill().await;
         let third = world.room_with(config, "three", seam());
         execution.enters(&LIFE[1..]).await;
-        eventually("another works", || async { receiver.told().len() >= 3 }).await;
-        assert_eq!(receiver.check_order(), 3);
+        // It may repeat what the first had no time to note.
+        eventually("another works", || async { receiver.check_order() == 3 }).await;
         // One that stops in order is followed at once.
         second.stop().await.unwrap();
         third.stop().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(700)).await;
         let start = Instant::now();
         let mut config = with_sinks(&[("s", http_sink(&receiver.url()))]);
         config.lease_ttl = config::Duration::from_secs(30);

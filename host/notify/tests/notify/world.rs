@@ -27,6 +27,44 @@ pub struct World {
     pub store: Store,
     lease: store::Lease,
     _dir: tempfile::TempDir,
+    _database: Option<Database>,
+}
+
+/// A database that is dropped at the end.
+struct Database {
+    server: String,
+    name: String,
+}
+
+impl Database {
+    async fn create(server: String) -> Self {
+        let name = format!("pinion_notify_{}", uuid::Uuid::new_v4().simple());
+        administer(&server, format!("create database {name}")).await;
+        Self { server, name }
+    }
+
+    fn url(&self) -> String {
+        let (before, _) = self.server.rsplit_once('/').unwrap();
+        format!("{before}/{}", self.name)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (server, statement) = (self.server.clone(), format!("drop database {} with (force)", self.name));
+        // A runtime of its own: the test's may be ending.
+        let work = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(administer(&server, statement));
+        };
+        let _ = std::thread::spawn(work).join();
+    }
+}
+
+async fn administer(server: &str, statement: String) {
+    let mut conn = sqlx::PgConnection::connect(server).await.unwrap();
+    conn.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+    conn.close().await.unwrap();
 }
 
 /// A room at work. It ends with its handle.
@@ -99,30 +137,24 @@ impl World {
     pub async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = store::Config::sqlite(dir.path().join("pinion.db"));
-        Self::open(dir, config).await
+        Self::open(dir, config, None).await
     }
 
     /// One on SQLite, and one on Postgres if there is a server.
     pub async fn all() -> Vec<Self> {
         let mut all = vec![Self::new().await];
         if let Ok(server) = std::env::var(POSTGRES) {
-            let database = format!("pinion_notify_{}", uuid::Uuid::new_v4().simple());
-            let mut conn = sqlx::PgConnection::connect(&server).await.unwrap();
-            let create = format!("create database {database}");
-            conn.execute(sqlx::AssertSqlSafe(create)).await.unwrap();
-            conn.close().await.unwrap();
-            let (before, _) = server.rsplit_once('/').unwrap();
-            let url = format!("{before}/{database}").into();
-            let config = store::Config { url, ..store::Config::default() };
-            all.push(Self::open(tempfile::tempdir().unwrap(), config).await);
+            let database = Database::create(server).await;
+            let config = store::Config { url: database.url().into(), ..store::Config::default() };
+            all.push(Self::open(tempfile::tempdir().unwrap(), config, Some(database)).await);
         }
         all
     }
 
-    async fn open(dir: tempfile::TempDir, config: store::Config) -> Self {
+    async fn open(dir: tempfile::TempDir, config: store::Config, database: Option<Database>) -> Self {
         let store = Store::open(&config).await.unwrap();
         let lease = store.lease_acquire("engine", Duration::from_secs(3600), Timestamp::now()).await.unwrap();
-        Self { store, lease, _dir: dir }
+        Self { store, lease, _dir: dir, _database: database }
     }
 
     pub fn room(&self, config: Config) -> Room {

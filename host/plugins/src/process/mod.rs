@@ -146,6 +146,10 @@ impl Transport for Process {
         }
     }
 
+    fn reopens_in(&self) -> Option<Duration> {
+        self.breaker.closes_in(Instant::now())
+    }
+
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             if let Some(connection) = self.current.lock().await.take() {

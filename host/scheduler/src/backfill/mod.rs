@@ -177,11 +177,9 @@ async fn write(cx: &Inner, id: &str, ticks: &[TickRow]) -> Result<(), Error> {
     cx.step(Step::Committing).await?;
     cx.deps.store.backfill_ticks_write(id, ticks).await?;
     cx.step(Step::Committed).await?;
-    for (state, outcome) in [
-        (TickState::Succeeded, "succeeded"),
-        (TickState::Failed, "failed"),
-        (TickState::Skipped, "skipped"),
-    ] {
+    for (state, outcome) in
+        [(TickState::Succeeded, "succeeded"), (TickState::Failed, "failed"), (TickState::Skipped, "skipped")]
+    {
         let n = ticks.iter().filter(|tick| tick.state == state).count();
         if n > 0 {
             metrics::counter!(metric::BACKFILL_TICKS, "outcome" => outcome).increment(n as u64);

@@ -35,7 +35,9 @@ pub(crate) async fn launch(cx: &Inner, row: &BackfillRow, mut tick: TickRow) -> 
     tick.updated_at = cx.now();
     // Others may have paused or cancelled it since its ticks were read.
     match cx.deps.store.backfill_get(&row.id).await? {
-        Some(row) if row.cancelled_at.is_some() => return Ok(TickRow { state: TickState::Cancelled, ..tick }),
+        Some(row) if row.cancelled_at.is_some() => {
+            return Ok(TickRow { state: TickState::Cancelled, ..tick });
+        }
         Some(row) if row.state == BackfillState::Running => {}
         _ => return Ok(tick),
     }

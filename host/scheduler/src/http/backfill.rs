@@ -174,7 +174,13 @@ async fn shown(scheduler: &Scheduler, rows: Vec<BackfillRow>) -> Result<Vec<Show
     let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
     let counts = scheduler.inner.deps.store.backfill_counts(&ids).await?;
     let none = TickCounts::default();
-    Ok(rows.into_iter().map(|row| { let counts = counts.get(&row.id).unwrap_or(&none); show(row, counts) }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let counts = counts.get(&row.id).unwrap_or(&none);
+            show(row, counts)
+        })
+        .collect())
 }
 
 async fn read(scheduler: &Scheduler, id: &str) -> Result<BackfillRow, Error> {

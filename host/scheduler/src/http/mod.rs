@@ -77,7 +77,10 @@ fn parse_time(field: &'static str, text: &str, timezone: &str) -> Result<Timesta
         .or_else(at_midnight)
         .map(|time| Timestamp(time.as_microsecond()))
         .ok_or_else(|| {
-            Error::invalid(field, format!("`{text}` is neither a time such as `2024-05-01T12:00:00Z` nor a date"))
+            Error::invalid(
+                field,
+                format!("`{text}` is neither a time such as `2024-05-01T12:00:00Z` nor a date"),
+            )
         })
 }
 

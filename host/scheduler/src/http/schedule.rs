@@ -140,7 +140,9 @@ async fn list(State(scheduler): State<Scheduler>, Query(which): Query<Which>) ->
 }
 
 fn missing((project, domain, name): (&str, &str, &str)) -> Error {
-    let id = format!("{project}:{domain}:{name} (a launch plan has one while a version with a schedule is active)");
+    let id = format!(
+        "{project}:{domain}:{name} (a launch plan has one while a version with a schedule is active)"
+    );
     Error::NotFound { what: "schedule", id }
 }
 
@@ -176,9 +178,8 @@ async fn next(State(scheduler): State<Scheduler>, name: Name, Query(many): Query
     let now = scheduler.inner.now();
     // Ticks that are due and not fired yet come first.
     let from = row.next_at.map_or(now, |next| next.plus(-1).min(now)).max(row.not_before);
-    let ticks = std::iter::successors(table.next_after(from, row.anchor), |tick| {
-        table.next_after(*tick, row.anchor)
-    });
+    let ticks =
+        std::iter::successors(table.next_after(from, row.anchor), |tick| table.next_after(*tick, row.anchor));
     Ok(Json(Next {
         timezone: table.timezone().map(str::to_owned),
         paused: row.paused_at.is_some() || gate.paused_at.is_some(),

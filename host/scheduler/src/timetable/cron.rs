@@ -54,12 +54,13 @@ impl Fields {
         let text = word(text).unwrap_or(text);
         let fields: Vec<&str> = text.split_whitespace().collect();
         let [minutes, hours, days, months, weekdays] = fields.as_slice() else {
-            return Err("a cron expression has 5 fields (minute, hour, day of month, month, day of week), or is a \
+            return Err(
+                "a cron expression has 5 fields (minute, hour, day of month, month, day of week), or is a \
                         word such as @hourly, @daily, @weekly, @monthly, @yearly"
-                .to_owned());
+                    .to_owned(),
+            );
         };
-        let weekdays =
-            field(weekdays, &Range { name: "day of week", min: 0, max: 7, words: WEEKDAYS })?;
+        let weekdays = field(weekdays, &Range { name: "day of week", min: 0, max: 7, words: WEEKDAYS })?;
         Self::new([minutes, hours, days, months], weekdays, Vec::new())
     }
 
@@ -67,7 +68,9 @@ impl Fields {
     fn parse_aws(text: &str) -> Result<Self, String> {
         let fields: Vec<&str> = text.split_whitespace().collect();
         let [minutes, hours, days, months, weekdays, years] = fields.as_slice() else {
-            return Err("`cron(...)` has 6 fields: minute, hour, day of month, month, day of week, year".to_owned());
+            return Err(
+                "`cron(...)` has 6 fields: minute, hour, day of month, month, day of week, year".to_owned()
+            );
         };
         let range = Range { name: "day of week", min: 1, max: 7, words: WEEKDAYS };
         let mut weekdays = field(weekdays, &range)?;
@@ -254,11 +257,10 @@ fn years(text: &str) -> Result<Vec<i16>, String> {
     let mut out = Vec::new();
     for item in text.split(',') {
         let broken = || format!("year `{text}`: `{item}` is neither `*` nor within {min}-{max}");
-        let year = |text: &str| text.parse().ok().filter(|year| (min..=max).contains(year)).ok_or_else(broken);
+        let year =
+            |text: &str| text.parse().ok().filter(|year| (min..=max).contains(year)).ok_or_else(broken);
         let (bounds, step) = match item.split_once('/') {
-            Some((bounds, step)) => {
-                (bounds, step.parse().ok().filter(|step| *step > 0).ok_or_else(broken)?)
-            }
+            Some((bounds, step)) => (bounds, step.parse().ok().filter(|step| *step > 0).ok_or_else(broken)?),
             None => (item, 1),
         };
         let (first, last) = match bounds.split_once('-') {

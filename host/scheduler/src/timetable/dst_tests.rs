@@ -54,15 +54,35 @@ fn ticks_around_a_moved_clock() {
             &["10-27 02:00+02:00", "10-27 02:30+02:00", "10-27 02:00+01:00", "10-27 02:30+01:00"],
         ),
         // New York, where a day's midnight is not touched.
-        ("30 2 * * *", "America/New_York", "2024-03-10T00:00:00Z", &["03-10 03:00-04:00", "03-11 02:30-04:00"]),
-        ("30 1 * * *", "America/New_York", "2024-11-03T00:00:00Z", &["11-03 01:30-04:00", "11-04 01:30-05:00"]),
+        (
+            "30 2 * * *",
+            "America/New_York",
+            "2024-03-10T00:00:00Z",
+            &["03-10 03:00-04:00", "03-11 02:30-04:00"],
+        ),
+        (
+            "30 1 * * *",
+            "America/New_York",
+            "2024-11-03T00:00:00Z",
+            &["11-03 01:30-04:00", "11-04 01:30-05:00"],
+        ),
         // Midnight itself is gone in Beirut, and comes twice in Havana.
         ("0 0 * * *", "Asia/Beirut", "2024-03-30T12:00:00Z", &["03-31 01:00+03:00", "04-01 00:00+03:00"]),
         ("0 0 * * *", "America/Havana", "2024-11-03T00:00:00Z", &["11-03 00:00-04:00", "11-04 00:00-05:00"]),
         // Half an hour on Lord Howe.
-        ("15 2 * * *", "Australia/Lord_Howe", "2024-10-05T12:00:00Z", &["10-06 02:30+11:00", "10-07 02:15+11:00"]),
+        (
+            "15 2 * * *",
+            "Australia/Lord_Howe",
+            "2024-10-05T12:00:00Z",
+            &["10-06 02:30+11:00", "10-07 02:15+11:00"],
+        ),
         // A whole day was left out on Samoa.
-        ("0 9 * * *", "Pacific/Apia", "2011-12-29T00:00:00Z", &["12-29 09:00-10:00", "12-31 00:00+14:00", "12-31 09:00+14:00"]),
+        (
+            "0 9 * * *",
+            "Pacific/Apia",
+            "2011-12-29T00:00:00Z",
+            &["12-29 09:00-10:00", "12-31 00:00+14:00", "12-31 09:00+14:00"],
+        ),
     ] {
         assert_eq!(ticks(text, zone, from, want.len()), want, "{text} in {zone}");
     }
@@ -83,7 +103,12 @@ const EXPRESSIONS: &[&str] = &[
 ];
 
 /// Every tick of a stretch of time, by looking at each of its minutes, and at each that its clocks left out.
-fn slow_ticks(text: &str, zone: &TimeZone, from: jiff::Timestamp, to: jiff::Timestamp) -> BTreeSet<jiff::Timestamp> {
+fn slow_ticks(
+    text: &str,
+    zone: &TimeZone,
+    from: jiff::Timestamp,
+    to: jiff::Timestamp,
+) -> BTreeSet<jiff::Timestamp> {
     let fields = Fields::parse(text).unwrap();
     let matches = |at: DateTime| fields.next_match(at) == Some(at);
     let mut out = BTreeSet::new();
@@ -120,7 +145,8 @@ fn compare(text: &str, name: &str, around: jiff::Timestamp) {
     let zone = TimeZone::get(name).unwrap();
     let span = jiff::Span::new().hours(14);
     let (from, to) = (around.checked_sub(span).unwrap(), around.checked_add(span).unwrap());
-    let want: Vec<i64> = slow_ticks(text, &zone, from, to).into_iter().map(|tick| tick.as_microsecond()).collect();
+    let want: Vec<i64> =
+        slow_ticks(text, &zone, from, to).into_iter().map(|tick| tick.as_microsecond()).collect();
     let table = Timetable::parse(text, name).unwrap();
     let (from, to) = (Timestamp(from.as_microsecond()), Timestamp(to.as_microsecond()));
     let found: Vec<i64> = table.ticks(from, to, Timestamp(0)).map(|tick| tick.0).collect();
@@ -141,7 +167,11 @@ fn every_zone_fires_right_at_its_next_changes() {
             n_changes += 1;
             // Two expressions for each change; over all zones each meets every kind of change.
             for n in 0..2 {
-                compare(EXPRESSIONS[(n_zones + at * 5 + n * 7) % EXPRESSIONS.len()], name.as_str(), change.timestamp());
+                compare(
+                    EXPRESSIONS[(n_zones + at * 5 + n * 7) % EXPRESSIONS.len()],
+                    name.as_str(),
+                    change.timestamp(),
+                );
             }
         }
     }

@@ -115,7 +115,12 @@ impl Timetable {
     }
 
     /// The ticks from `from` on and before `to`, in their order.
-    pub fn ticks(&self, from: Timestamp, to: Timestamp, anchor: Timestamp) -> impl Iterator<Item = Timestamp> {
+    pub fn ticks(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        anchor: Timestamp,
+    ) -> impl Iterator<Item = Timestamp> {
         let first = self.next_after(from.plus(-1), anchor);
         std::iter::successors(first, move |tick| self.next_after(*tick, anchor))
             .take_while(move |tick| *tick < to)

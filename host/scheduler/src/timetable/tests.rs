@@ -119,12 +119,42 @@ fn an_offset_moves_every_tick() {
 #[test]
 fn what_never_fires_or_can_not_be_read_is_refused() {
     for text in [
-        "", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * 32 * *", "* * * 13 *",
-        "* * * * 8", "a * * * *", "5-1 * * * *", "*/0 * * * *", "1,,2 * * * *", "+5 * * * *", "1-2-3 * * * *",
-        "* * L * *", "* * * * 5#3", "* * 15W * *", "@never", "@every", "@every 0s", "@every 1500ms", "@every x",
-        "@reboot", "0 0 30 2 *", "0 0 31 4,6,9,11 *", "rate(0 minutes)", "rate(5 weeks)", "rate(-1 hours)",
-        "rate(99999999999999 days)", "cron(0 10 * * *)", "cron(0 10 * * ? 1969)", "CRON_TZ=Europe/Berlin",
-        "CRON_TZ=Mars/Base 0 8 * * *", "0 8 * * * offset(P1M)", "0 8 * * * offset(1h)",
+        "",
+        "* * * *",
+        "* * * * * *",
+        "60 * * * *",
+        "* 24 * * *",
+        "* * 0 * *",
+        "* * 32 * *",
+        "* * * 13 *",
+        "* * * * 8",
+        "a * * * *",
+        "5-1 * * * *",
+        "*/0 * * * *",
+        "1,,2 * * * *",
+        "+5 * * * *",
+        "1-2-3 * * * *",
+        "* * L * *",
+        "* * * * 5#3",
+        "* * 15W * *",
+        "@never",
+        "@every",
+        "@every 0s",
+        "@every 1500ms",
+        "@every x",
+        "@reboot",
+        "0 0 30 2 *",
+        "0 0 31 4,6,9,11 *",
+        "rate(0 minutes)",
+        "rate(5 weeks)",
+        "rate(-1 hours)",
+        "rate(99999999999999 days)",
+        "cron(0 10 * * *)",
+        "cron(0 10 * * ? 1969)",
+        "CRON_TZ=Europe/Berlin",
+        "CRON_TZ=Mars/Base 0 8 * * *",
+        "0 8 * * * offset(P1M)",
+        "0 8 * * * offset(1h)",
     ] {
         assert!(Timetable::parse(text, "UTC").is_err(), "{text}");
     }
@@ -148,7 +178,10 @@ fn a_range_of_ticks_holds_its_start_and_not_its_end() {
 fn a_zone_named_in_the_text_wins() {
     let table = Timetable::parse("CRON_TZ=Asia/Tokyo 0 8 * * *", "Europe/Berlin").unwrap();
     assert_eq!(table.timezone(), Some("Asia/Tokyo"));
-    assert_eq!(table.next_after(at("2024-05-15T00:00:00Z"), Timestamp(0)).map(shown).unwrap(), "2024-05-15T23:00:00Z");
+    assert_eq!(
+        table.next_after(at("2024-05-15T00:00:00Z"), Timestamp(0)).map(shown).unwrap(),
+        "2024-05-15T23:00:00Z"
+    );
     assert_eq!(Timetable::parse("TZ=UTC daily", "Europe/Berlin").unwrap().timezone(), Some("UTC"));
     assert_eq!(Timetable::parse("daily", "Europe/Berlin").unwrap().timezone(), Some("Europe/Berlin"));
     assert_eq!(Timetable::parse("rate(1 hour)", "Europe/Berlin").unwrap().timezone(), None);

@@ -207,7 +207,11 @@ async fn ticks_that_have_succeeded_are_left_out_unless_forced() {
     let run = Run { world, host, id };
     run.until(&[Running, Skipped, Running, Running]).await;
     let ticks = run.ticks().await;
-    assert_eq!((&ticks[1].execution, &ticks[3].execution), (&of_hour(1), &of_hour(3)), "the one that runs is waited for");
+    assert_eq!(
+        (&ticks[1].execution, &ticks[3].execution),
+        (&of_hour(1), &of_hour(3)),
+        "the one that runs is waited for"
+    );
     assert_eq!(run.world.started().await.len(), 3 + 2);
     for tick in [&ticks[0], &ticks[2], &ticks[3]] {
         run.world.end(&tick.execution, SUCCEEDED).await;

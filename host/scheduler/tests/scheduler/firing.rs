@@ -24,7 +24,10 @@ async fn ticks_are_fired_when_they_come() {
     assert_eq!(world.ticks("hourly").await, after(&[1, 2, 3]));
     assert_eq!(world.ticks("rate").await, [START.plus(90 * MINUTE), START.plus(180 * MINUTE)]);
     let row = world.row("hourly").await;
-    assert_eq!((row.n_fired, row.last_at, row.next_at), (3, Some(START.plus(3 * HOUR)), Some(START.plus(4 * HOUR))));
+    assert_eq!(
+        (row.n_fired, row.last_at, row.next_at),
+        (3, Some(START.plus(3 * HOUR)), Some(START.plus(4 * HOUR)))
+    );
     assert_eq!(row.last_execution, scheduler::of_tick(&row.plan, START.plus(3 * HOUR)));
     host.stop().await;
     assert_eq!(world.store.leader_get("scheduler").await.unwrap(), None, "leadership was given up");
@@ -41,7 +44,8 @@ async fn activation_deactivation_and_new_versions_count_at_once() {
     world.activate("lp", "v2", hourly).await;
     world.settle().await;
     world.advance(30 * MINUTE).await;
-    let versions: Vec<String> = world.started().await.iter().map(|started| started.plan.version.clone()).collect();
+    let versions: Vec<String> =
+        world.started().await.iter().map(|started| started.plan.version.clone()).collect();
     assert_eq!(versions, ["v1", "v2"]);
     assert_eq!(world.ticks("lp").await, after(&[1, 2]));
     let v2 = world.row("lp").await.plan;

@@ -10,14 +10,19 @@ use store::NewSchedule;
 use crate::clock::MINUTE;
 use crate::world::{DOMAIN, Host, World, timing, world};
 
-const EXPRESSIONS: [&str; 5] = ["*/5 * * * *", "0 * * * *", "rate(7 minutes)", "@every 150s", "13,47 */2 * * *"];
+const EXPRESSIONS: [&str; 5] =
+    ["*/5 * * * *", "0 * * * *", "rate(7 minutes)", "@every 150s", "13,47 */2 * * *"];
 
 #[derive(Clone, Debug)]
 enum Move {
     /// Time goes by.
     Advance(i64),
     /// The host is killed at one of its next steps while time goes by, and stays away for a while.
-    Crash { step: i64, minutes: i64, away: i64 },
+    Crash {
+        step: i64,
+        minutes: i64,
+        away: i64,
+    },
     /// The host stops in order, and another starts.
     Restart,
     /// A launch plan is activated with one of the expressions.
@@ -144,7 +149,9 @@ impl Run {
                 let all_paused = self.all_paused;
                 self.world
                     .until("a crash or the end", async || {
-                        all_paused || doomed.has_crashed() || store.schedules_due(now, 1).await.unwrap().is_empty()
+                        all_paused
+                            || doomed.has_crashed()
+                            || store.schedules_due(now, 1).await.unwrap().is_empty()
                     })
                     .await;
                 doomed.kill().await;
@@ -159,8 +166,7 @@ impl Run {
                 self.models[plan].activate(n, self.world.now());
             }
             Move::Deactivate(plan) => {
-                if let Some(row) =
-                    self.world.store.schedule_get("p", DOMAIN, &plan_key(plan)).await.unwrap()
+                if let Some(row) = self.world.store.schedule_get("p", DOMAIN, &plan_key(plan)).await.unwrap()
                 {
                     self.world.store.launch_plan_set_state(&row.plan, 0, self.world.now()).await.unwrap();
                 }
@@ -170,7 +176,8 @@ impl Run {
                 let paused = matches!(step, Move::Pause(_));
                 let key = plan_key(plan);
                 let now = self.world.now();
-                let row = self.world.store.schedule_set_paused(("p", DOMAIN, &key), paused, "", now).await.unwrap();
+                let row =
+                    self.world.store.schedule_set_paused(("p", DOMAIN, &key), paused, "", now).await.unwrap();
                 if row.is_some() {
                     self.models[plan].paused = paused;
                 }

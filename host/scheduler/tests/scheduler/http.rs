@@ -47,11 +47,17 @@ async fn schedules_are_listed_paused_and_resumed() {
     let list = get(&host, "schedules?project=p").await;
     assert_eq!((&list["paused"], &list["host"]), (&json!(false), &json!("h")));
     let rows = list["schedules"].as_array().unwrap();
-    assert_eq!(rows.iter().map(|row| row["name"].as_str().unwrap()).collect::<Vec<_>>(), ["bad", "odd/name here", "rate"]);
+    assert_eq!(
+        rows.iter().map(|row| row["name"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["bad", "odd/name here", "rate"]
+    );
     assert_eq!((&rows[0]["failed"], &rows[0]["fired"]), (&json!(1), &json!(1)));
     assert!(rows[0]["error"].as_str().unwrap().contains("not active"));
     assert_eq!(rows[0]["error_tick"], "2024-05-15T11:00:00Z");
-    assert_eq!((&rows[1]["timezone"], &rows[1]["next"]), (&json!("Europe/Berlin"), &json!("2024-05-16T06:00:00Z")));
+    assert_eq!(
+        (&rows[1]["timezone"], &rows[1]["next"]),
+        (&json!("Europe/Berlin"), &json!("2024-05-16T06:00:00Z"))
+    );
     assert_eq!((&rows[2]["timezone"], &rows[2]["last"]), (&Value::Null, &json!("2024-05-15T12:00:00Z")));
     assert_eq!(rows[2]["catch_up"], "all");
     let page = get(&host, "schedules?limit=2&offset=1").await;
@@ -61,7 +67,10 @@ async fn schedules_are_listed_paused_and_resumed() {
     let next = get(&host, &format!("{path}/next?n=2")).await;
     assert_eq!(next["ticks"], json!(["2024-05-16T06:00:00Z", "2024-05-17T06:00:00Z"]));
     let paused = post(&host, &format!("{path}/pause"), json!({ "by": "ann" })).await;
-    assert_eq!((&paused["paused"], &paused["paused_by"], &paused["next"]), (&json!(true), &json!("ann"), &Value::Null));
+    assert_eq!(
+        (&paused["paused"], &paused["paused_by"], &paused["next"]),
+        (&json!(true), &json!("ann"), &Value::Null)
+    );
     assert_eq!(get(&host, &path).await["paused"], true);
     let resumed = post(&host, &format!("{path}/resume"), json!({})).await;
     assert_eq!((&resumed["paused"], &resumed["next"]), (&json!(false), &json!("2024-05-16T06:00:00Z")));

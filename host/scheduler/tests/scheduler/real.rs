@@ -4,8 +4,8 @@ use model::ExecutionId;
 use prost::Message as _;
 use proto::flyteidl::admin::{ExecutionSpec, LaunchPlanClosure, LaunchPlanSpec};
 use proto::flyteidl::core::{
-    Literal, LiteralMap, LiteralType, Parameter, ParameterMap, Primitive, Scalar, SimpleType, Variable, literal,
-    literal_type, parameter::Behavior, primitive, scalar,
+    Literal, LiteralMap, LiteralType, Parameter, ParameterMap, Primitive, Scalar, SimpleType, Variable,
+    literal, literal_type, parameter::Behavior, primitive, scalar,
 };
 use store::{NewSchedule, Timing};
 

@@ -118,15 +118,45 @@ impl Host {
 
 pub struct World {
     pub store: Store,
+    store_config: store::Config,
     pub clock: Arc<ManualClock>,
     pub ledger: Arc<Ledger>,
     pub config: Config,
     dir: tempfile::TempDir,
 }
 
+/// A world on SQLite.
 pub async fn world() -> World {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&store::Config::sqlite(dir.path().join("pinion.db"))).await.unwrap();
+    let mut config = store::Config::sqlite(dir.path().join("pinion.db"));
+    config.synchronous = store::Synchronous::Normal;
+    world_on(config, dir).await
+}
+
+/// Runs a claim on SQLite, and on a new database of the Postgres server there may be. There each host has a store of
+/// its own, as hosts do.
+pub async fn on_each(claim: impl AsyncFn(World)) {
+    println!("on SQLite");
+    claim(world().await).await;
+    let Ok(server) = std::env::var("PINION_TEST_POSTGRES_URL") else { return };
+    println!("on Postgres");
+    let database = format!("pinion_{}", uuid::Uuid::new_v4().simple());
+    administer(&server, &format!("create database {database}")).await;
+    let (before, _) = server.rsplit_once('/').expect("the url names a database");
+    let config = store::Config { url: format!("{before}/{database}").into(), ..store::Config::default() };
+    claim(world_on(config, tempfile::tempdir().unwrap()).await).await;
+    administer(&server, &format!("drop database {database} with (force)")).await;
+}
+
+async fn administer(server: &str, statement: &str) {
+    use sqlx::{Connection as _, Executor as _};
+    let mut conn = sqlx::PgConnection::connect(server).await.expect("reaches the Postgres server");
+    conn.execute(sqlx::AssertSqlSafe(statement)).await.expect("administers databases");
+    conn.close().await.expect("closes");
+}
+
+async fn world_on(store_config: store::Config, dir: tempfile::TempDir) -> World {
+    let store = Store::open(&store_config).await.unwrap();
     let project = ProjectRow {
         id: "p".to_owned(),
         name: "p".to_owned(),
@@ -144,10 +174,11 @@ pub async fn world() -> World {
     };
     World {
         store,
+        store_config,
         clock: Arc::new(ManualClock::new()),
         ledger: Arc::new(ledger),
         config: Config::default(),
-        dir: dir,
+        dir,
     }
 }
 
@@ -171,11 +202,15 @@ impl World {
     }
 
     fn start(&self, name: &str, seam: Arc<dyn Seam>) -> Host {
+        self.start_on(self.store.clone(), name, seam)
+    }
+
+    fn start_on(&self, store: Store, name: &str, seam: Arc<dyn Seam>) -> Host {
         let scheduler = Scheduler::new(
             self.config.clone(),
             Deps {
                 host: name.to_owned(),
-                store: self.store.clone(),
+                store,
                 launch: Arc::clone(&self.ledger) as Arc<dyn Launch>,
                 clock: Arc::clone(&self.clock) as Arc<dyn scheduler::Clock>,
                 heartbeat: Arc::new(|| {}),
@@ -190,6 +225,14 @@ impl World {
 
     pub fn host(&self, name: &str) -> Host {
         self.start(name, Arc::new(NoSeam))
+    }
+
+    /// A host with a store of its own, where the database allows it.
+    pub async fn far_host(&self, name: &str) -> Host {
+        let is_shared = self.store_config.url.expose().starts_with("sqlite:");
+        let store =
+            if is_shared { self.store.clone() } else { Store::open(&self.store_config).await.unwrap() };
+        self.start_on(store, name, Arc::new(NoSeam))
     }
 
     /// A host that crashes at its `n`th step.

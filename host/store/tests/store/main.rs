@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking; its helpers too")]
 
 mod attribute;
+mod catalog;
 mod claim;
 mod delivery;
 mod durability;
@@ -14,6 +15,7 @@ mod node;
 mod outbox;
 mod paging;
 mod registry;
+mod report;
 mod sample;
 mod schedule;
 mod signal;

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use store::{
-    BackfillRow, BackfillState, Leader, NewSchedule, ScheduleRow, Scope, Store, TickCounts, TickRow, TickState,
-    Timing, Wake,
+    BackfillRow, BackfillState, Leader, NewSchedule, ScheduleRow, Scope, Store, TickCounts, TickRow,
+    TickState, Timing, Wake,
 };
 
 use crate::sample::{self, HOSTILE, NOW};
 use crate::world::on_each;
 
 fn new_schedule(expression: &str) -> NewSchedule {
-    let timing = Timing { expression: expression.to_owned(), timezone: "UTC".to_owned(), kickoff: "at".to_owned() };
+    let timing =
+        Timing { expression: expression.to_owned(), timezone: "UTC".to_owned(), kickoff: "at".to_owned() };
     NewSchedule { timing, catch_up: "latest".to_owned() }
 }
 
@@ -129,7 +130,10 @@ async fn due_schedules_are_read_in_order_and_moved_on_once() {
 
         let scope = Scope { project: "p".to_owned(), ..Scope::default() };
         assert_eq!(names(w.store.schedule_list(&scope, 2, 1).await.unwrap()), ["b", "c"]);
-        assert_eq!(names(w.store.schedule_list(&Scope::default(), 9, 0).await.unwrap()), ["a", "b", "c", "d"]);
+        assert_eq!(
+            names(w.store.schedule_list(&Scope::default(), 9, 0).await.unwrap()),
+            ["a", "b", "c", "d"]
+        );
         let elsewhere = Scope { domain: "x".to_owned(), ..Scope::default() };
         assert!(w.store.schedule_list(&elsewhere, 9, 0).await.unwrap().is_empty());
     })
@@ -257,7 +261,10 @@ async fn backfills_round_trip_and_count_their_ticks() {
         done[1].error = HOSTILE[2].to_owned();
         done[1].tries = 2;
         store.backfill_ticks_write("a", &done).await.unwrap();
-        assert_eq!(store.backfill_ticks("a", Some(TickState::Running), 0, 9).await.unwrap(), [done[1].clone()]);
+        assert_eq!(
+            store.backfill_ticks("a", Some(TickState::Running), 0, 9).await.unwrap(),
+            [done[1].clone()]
+        );
         let pending = store.backfill_ticks("a", Some(TickState::Pending), 5, 2).await.unwrap();
         assert_eq!(pending.iter().map(|tick| tick.seq).collect::<Vec<_>>(), [5, 6]);
         let counts = store.backfill_counts(&["a".to_owned(), "b".to_owned(), "c".to_owned()]).await.unwrap();

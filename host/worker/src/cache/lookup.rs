@@ -260,6 +260,7 @@ async fn decide(
     answer: Answer,
     waiter: store::row::ExecutionKey,
 ) -> Outcome {
+    let is_asked = !matches!(answer, Answer::Skipped);
     let (status, explanation, overwrite) = match answer {
         Answer::Found(catalog::Lookup::Hit(hit)) => match take(shared, lookup, &hit).await {
             Ok(()) => {
@@ -288,6 +289,13 @@ async fn decide(
     let now = shared.clock.now();
     let catalog: &Catalog = &shared.catalog;
     match catalog.reserve(key, &lookup.owner, heartbeat, now, Some(waiter)).await {
+        Ok(Reservation::Acquired { .. }) if is_asked => {
+            // The one before may have put its outputs and gone between the look-up and now.
+            match found_now(shared, lookup, key).await {
+                Some(hit) => hit,
+                None => run(true),
+            }
+        }
         Ok(Reservation::Acquired { .. }) => run(true),
         Ok(Reservation::Held { owner, expires_at }) => Outcome::Wait {
             until: expires_at,
@@ -298,6 +306,16 @@ async fn decide(
             run(false)
         }
     }
+}
+
+/// Looks again once the turn is the node's own; it is given back if there is something to take.
+async fn found_now(shared: &Shared, lookup: &Lookup, key: &TaskKey) -> Option<Outcome> {
+    let answers = lookup_many(&shared.catalog, std::slice::from_ref(key), shared.clock.now()).await;
+    let Ok(Some(catalog::Lookup::Hit(hit))) = answers.map(|mut all| all.pop()) else { return None };
+    take(shared, lookup, &hit).await.ok()?;
+    super::reservation::release(shared, &lookup.owner, key).await;
+    let explanation = hit.explanation.to_string();
+    Some(Outcome::Hit { metadata: Box::new(hit.metadata), explanation })
 }
 
 /// Puts cached outputs where those of the node are read.

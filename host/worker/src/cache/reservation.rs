@@ -142,7 +142,7 @@ async fn prolong(shared: &Shared, owner: String, key: TaskKey, heartbeat: i64) -
 }
 
 /// Gives a reservation back; if that cannot be done it runs out by itself.
-async fn release(shared: &Shared, owner: &str, key: &TaskKey) {
+pub(super) async fn release(shared: &Shared, owner: &str, key: &TaskKey) {
     let config = &shared.config.plugin_calls;
     for n_tried in 0..config.cleanup_tries {
         match shared.catalog.release(key, owner).await {

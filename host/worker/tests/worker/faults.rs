@@ -109,3 +109,28 @@ async fn a_workflow_that_cannot_be_run_fails() {
     let rows = world.until_over(&id).await;
     assert_eq!((rows.phase(), rows.error().code.as_str()), (Phase::Failed, "BadSpecificationError"));
 }
+
+#[tokio::test]
+async fn rows_that_cannot_be_read_are_shown_and_tried_again() {
+    let world = World::new().await;
+    let life = world.start();
+    let id = world.launch(&Flow::new().node("n", "forever", &[])).await;
+    let rows = world.until(&id, |rows| rows.tasks.iter().any(|task| task.phase == 2)).await;
+    life.drain().await.unwrap();
+    let write = async |engine_phase: i16| {
+        let now = worker::Clock::now(&*world.clock);
+        let lease = world.store.lease_acquire("mender", std::time::Duration::from_secs(9), now).await.unwrap();
+        let node = store::row::NodeExecutionRow { engine_phase, ..rows.node("n").clone() };
+        let batch = store::row::Batch { nodes: vec![node], ..store::row::Batch::default() };
+        world.store.commit(&lease, &batch).await.unwrap();
+        world.store.lease_release(&lease).await.unwrap();
+    };
+    write(99).await;
+    let _next = world.start();
+    let told = || world.troubles.lock().unwrap().clone();
+    world.until(&id, |_| told().iter().flatten().any(|text| text.contains("not of this version"))).await;
+    write(rows.node("n").engine_phase).await;
+    world.abort(&id).await;
+    assert_eq!(world.until_over(&id).await.phase(), Phase::Aborted);
+    assert_eq!(told().last(), Some(&None), "and then it is well");
+}

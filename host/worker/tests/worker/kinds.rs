@@ -2,9 +2,12 @@
 
 mod array;
 mod branch;
+mod cache;
 mod dynamic;
 mod failure_node;
 mod gate;
 mod launch_plan;
 mod nested;
+mod offloaded;
+mod recovery;
 mod sub_workflow;

@@ -3,8 +3,9 @@
 use proto::flyteidl::core::{
     self, ApproveCondition, ArrayNode, Binding, BindingData, BindingDataCollection, BooleanExpression, BranchNode,
     ComparisonExpression, GateNode, IfBlock, IfElseBlock, Node, NodeMetadata, Operand, Primitive, Scalar,
-    SignalCondition, SleepCondition, WorkflowNode, array_node, binding_data, boolean_expression,
-    comparison_expression, gate_node, if_else_block, node, operand, primitive, scalar, workflow_node,
+    PromiseAttribute, SignalCondition, SleepCondition, WorkflowNode, array_node, binding_data, boolean_expression,
+    comparison_expression, gate_node, if_else_block, node, operand, primitive, promise_attribute, scalar,
+    workflow_node,
 };
 
 use crate::flow::{Flow, integer_type, list_type, promise};
@@ -112,6 +113,26 @@ impl Flow {
         self.array_of(id, inner, "x0", values, mapping)
     }
 
+    /// Adds an array over the output of another one.
+    pub fn array_from(mut self, id: &str, task_type: &str, upstream: &str) -> Self {
+        let mut inner = self.task_node(&format!("{id}-item"), task_type, &[]);
+        inner.inputs.clear();
+        self = self.array_of(id, inner, "x0", &[], Mapping::default());
+        self.nodes.last_mut().unwrap().inputs[0].binding = Some(from(upstream));
+        self
+    }
+
+    /// Gives the last node one item of a list.
+    pub fn item(mut self, upstream: &str, index: i32) -> Self {
+        let step = PromiseAttribute { value: Some(promise_attribute::Value::IntValue(index)) };
+        let mut data = from(upstream);
+        if let Some(binding_data::Value::Promise(promise)) = data.value.as_mut() {
+            promise.attr_path = vec![step];
+        }
+        self.nodes.last_mut().unwrap().inputs[0].binding = Some(data);
+        self
+    }
+
     /// Adds an array of launch plans over these values.
     pub fn array_of_plans(self, id: &str, name: &str, values: &[i64]) -> Self {
         let inner = Self::plan_node(&format!("{id}-item"), name, Vec::new());
@@ -178,6 +199,20 @@ impl Flow {
             node.upstream_node_ids = vec![upstream.to_owned()];
         }
         *self = std::mem::take(self).push(node);
+    }
+
+    /// Has the outputs of the last task cached.
+    pub fn cached(self, version: &str) -> Self {
+        self.task(|task| {
+            let metadata = task.metadata.as_mut().unwrap();
+            metadata.discoverable = true;
+            metadata.discovery_version = version.into();
+        })
+    }
+
+    /// Has equal calls of the last task wait for each other.
+    pub fn serialized(self) -> Self {
+        self.cached("1").task(|task| task.metadata.as_mut().unwrap().cache_serializable = true)
     }
 
     /// Says that the last node also waits for these.

@@ -1,13 +1,14 @@
 //! Plays plugins: one whose behaviour is chosen by task type, with a record of every call.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use blob::{Blob, DataReference};
 use prost::Message;
 use proto::flyteidl::core::{
-    ExecutionError, Literal, LiteralMap, TaskTemplate, execution_error::ErrorKind, literal,
+    DynamicJobSpec, ExecutionError, Literal, LiteralMap, TaskTemplate, execution_error::ErrorKind, literal,
 };
 use proto::pinion::plugin::v1::{
     AbortRequest, AbortResponse, AcquireToken, Action, ApplyObject, DeleteObject, FinalizeRequest,
@@ -32,6 +33,10 @@ pub struct Call {
 /// All that is remembered of calls; shared by every life of the worker.
 #[derive(Default)]
 pub struct Journal {
+    /// Remember nothing.
+    pub quiet: AtomicBool,
+    /// How often plugins were asked.
+    pub n_handled: AtomicUsize,
     pub calls: Mutex<Vec<Call>>,
     in_flight: Mutex<HashSet<String>>,
     pub overlaps: Mutex<Vec<String>>,
@@ -42,6 +47,10 @@ pub struct Journal {
 impl Journal {
     fn enter(self: &Arc<Self>, verb: &'static str, context: &TaskExecutionContext, why: &str) -> Visit {
         let name = context.generated_name.clone();
+        self.n_handled.fetch_add(usize::from(verb == "handle"), Ordering::SeqCst);
+        if self.quiet.load(Ordering::SeqCst) {
+            return Visit { journal: Arc::clone(self), name };
+        }
         self.calls.lock().unwrap().push(Call { verb, name: name.clone(), why: why.to_owned() });
         self.contexts.lock().unwrap().insert(name.clone(), context.clone());
         if !self.in_flight.lock().unwrap().insert(name.clone()) {
@@ -79,6 +88,8 @@ pub struct FakePlugins {
     pub journal: Arc<Journal>,
     /// Where tasks that make workflows write them.
     blob: Blob,
+    /// Whether tasks fail that do so now and then.
+    flaky: Arc<AtomicBool>,
     /// Task types without a plugin now, with the reason; `gone:` in front of it means for ever.
     pub missing: Mutex<HashMap<String, String>>,
     changes: watch::Sender<u64>,
@@ -86,7 +97,18 @@ pub struct FakePlugins {
 
 impl FakePlugins {
     pub fn new(blob: Blob) -> Self {
-        Self { journal: Arc::default(), blob, missing: Mutex::default(), changes: watch::channel(0).0 }
+        Self {
+            journal: Arc::default(),
+            blob,
+            flaky: Arc::default(),
+            missing: Mutex::default(),
+            changes: watch::channel(0).0,
+        }
+    }
+
+    /// Says whether tasks of type `flaky` fail from now on.
+    pub fn break_flaky(&self, broken: bool) {
+        self.flaky.store(broken, Ordering::SeqCst);
     }
 
     pub fn lose(&self, task_type: &str, reason: &str) {
@@ -105,9 +127,13 @@ impl PluginSource for FakePlugins {
         if let Some(reason) = self.missing.lock().unwrap().get(task_type) {
             let gone = reason.strip_prefix("gone:");
             let reason = gone.unwrap_or(reason).to_owned();
-            return Err(Unavailable { reason, gone: gone.is_some() });
+            return Err(Unavailable { reason, gone: gone.is_some(), again_in: None });
         }
-        Ok(Arc::new(FakePlugin { journal: Arc::clone(&self.journal), blob: self.blob.clone() }))
+        Ok(Arc::new(FakePlugin {
+            journal: Arc::clone(&self.journal),
+            blob: self.blob.clone(),
+            flaky: Arc::clone(&self.flaky),
+        }))
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -118,6 +144,7 @@ impl PluginSource for FakePlugins {
 struct FakePlugin {
     journal: Arc<Journal>,
     blob: Blob,
+    flaky: Arc<AtomicBool>,
 }
 
 fn report(phase: Phase, reason: &str) -> PhaseInfo {
@@ -240,11 +267,25 @@ fn poll(request: &HandleRequest) -> HandleResponse {
     }
 }
 
+/// Whether the task fails now and then.
+fn is_flaky(request: &HandleRequest) -> bool {
+    match task_type(request.context.as_ref().unwrap()).as_str() {
+        "flaky" => true,
+        "odd-flaky" => sum(request) % 2 == 0,
+        _ => false,
+    }
+}
+
 /// Makes a chain of `n` tasks of a type, the first with the sum of the inputs.
 async fn make(request: &HandleRequest, blob: &Blob, n: usize, task_type: &str) -> HandleResponse {
+    write(request, blob, &flow::made(n, task_type, sum(request))).await
+}
+
+/// Writes a workflow as a task does.
+async fn write(request: &HandleRequest, blob: &Blob, made: &DynamicJobSpec) -> HandleResponse {
     let prefix = &request.context.as_ref().unwrap().output_prefix;
     let uri = DataReference::parse(format!("{prefix}/futures.pb")).unwrap();
-    blob.put(&uri, flow::made(n, task_type, sum(request)).encode_to_vec().into()).await.unwrap();
+    blob.put(&uri, made.encode_to_vec().into()).await.unwrap();
     HandleResponse {
         outputs: Some(Outputs { value: Some(outputs::Value::Files(OutputFiles {})) }),
         ..answer(report(Phase::Succeeded, "made"))
@@ -289,6 +330,11 @@ async fn behave(request: &HandleRequest, blob: &Blob) -> Result<HandleResponse, 
             let left = number.parse::<usize>().unwrap();
             let inner = if left == 0 { "echo".to_owned() } else { format!("deep:{}", left - 1) };
             Ok(make(request, blob, 1, &inner).await)
+        }
+        "make-flaky" => {
+            let mut made = flow::made(2, "echo", sum(request));
+            made.tasks[1].r#type = "flaky".into();
+            Ok(write(request, blob, &made).await)
         }
         "doomed" => Ok(make(request, blob, 2, "permanent").await),
         "odd" if sum(request) % 2 == 0 => Ok(failure(Phase::PermanentFailure, ErrorKind::User, "Even")),
@@ -339,6 +385,9 @@ impl Plugin for FakePlugin {
         let why = request.wake_reason().as_str_name().trim_start_matches("WAKE_REASON_");
         let _visit = self.journal.enter("handle", request.context.as_ref().unwrap(), why);
         tokio::task::yield_now().await;
+        if self.flaky.load(Ordering::SeqCst) && is_flaky(&request) {
+            return Ok(failure(Phase::PermanentFailure, ErrorKind::User, "Flaky"));
+        }
         behave(&request, &self.blob).await
     }
 

@@ -1,6 +1,6 @@
 //! Holds a store, files, plugins, a cluster and a clock, and any number of lives of a worker over them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -49,6 +49,8 @@ pub struct World {
     pub config: Config,
     pub registry: Registry,
     pub pools: Arc<Pools>,
+    /// What the worker told of executions that cannot go on.
+    pub troubles: Arc<Mutex<Vec<Option<String>>>>,
     n_launched: AtomicU64,
     _dir: TempDir,
 }
@@ -200,6 +202,7 @@ impl World {
             config,
             registry: Registry::default(),
             pools: Arc::new(pools),
+            troubles: Arc::default(),
             n_launched: AtomicU64::new(0),
             _dir: dir,
         }
@@ -223,6 +226,10 @@ impl World {
             registry: self.registry.clone(),
             clock: self.clock.clone(),
             heartbeat: Arc::new(|_| ()),
+            on_trouble: {
+                let told = self.troubles.clone();
+                Arc::new(move |text: Option<&str>| told.lock().unwrap().push(text.map(str::to_owned)))
+            },
             seam: Arc::new(Watcher { commits: commits.clone(), crash }),
         };
         let drain = CancellationToken::new();
@@ -297,7 +304,7 @@ impl World {
         self.start_execution(id, row.workflow, ExecutionSpec::default(), Some(original.clone())).await
     }
 
-    async fn start_execution(
+    pub async fn start_execution(
         &self,
         id: ExecutionId,
         workflow: EntityId,

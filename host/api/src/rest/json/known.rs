@@ -1,11 +1,11 @@
 //! Writes the types of `google.protobuf` that have a JSON form of their own.
 
+use model::raw::{Fields, Value as Raw};
 use prost::Message;
 use prost_types::{Any, Duration, FieldMask, Timestamp};
 
 use super::{
     schema::{Known, Schema},
-    wire::{Fields, Raw},
     write::{self, Broken, close, text},
 };
 
@@ -113,11 +113,7 @@ fn value(found: &prost_types::Value, out: &mut Vec<u8>) {
         Some(Kind::NumberValue(number)) => {
             // Infinities and NaN have no place in JSON's own values; they are given as the texts that numbers
             // of messages use.
-            let _ = write::scalar(
-                super::schema::Scalar::Double,
-                Some(Raw::Fixed64(number.to_bits())),
-                out,
-            );
+            let _ = write::scalar(super::schema::Scalar::Double, Some(Raw::Fixed64(number.to_bits())), out);
         }
         Some(Kind::StringValue(found)) => text(found, out),
         Some(Kind::StructValue(found)) => structure(found, out),

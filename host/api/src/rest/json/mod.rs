@@ -1,13 +1,12 @@
 //! Speaks JSON as grpc-gateway does: proto names, unpopulated fields present, 64-bit integers as texts.
 //!
 //! Replies go from wire bytes to JSON in one pass, without a message in between: `schema` is a table made once of
-//! the descriptors, `wire` splits a message into its fields, `write` walks both. Requests are few and small; they
-//! are read into a dynamic message (`read`).
+//! the descriptors, and `write` walks it together with the bytes. Requests are few and small; they are read into a
+//! dynamic message (`read`).
 
 mod known;
 mod read;
 mod schema;
-mod wire;
 mod write;
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, io::Write as _};
 
 use base64::{display::Base64Display, prelude::BASE64_STANDARD};
+use model::raw::{Fields, Malformed, Value};
 
 use super::{
     known,
     schema::{Absent, Field, Kind, Message, Scalar, Schema, Shape},
-    wire::{Fields, Malformed, Raw, array, varint},
 };
 
 /// Messages nested deeper than this are refused; decoding them into Rust types stops at 100.
@@ -86,7 +86,7 @@ pub(super) fn close(end: u8, out: &mut Vec<u8>) {
     }
 }
 
-type Occurrence<'a> = (usize, Raw<'a>);
+type Occurrence<'a> = (usize, Value<'a>);
 
 fn occurrences<'a>(plan: &Message, bytes: &'a [u8]) -> Result<Vec<Occurrence<'a>>> {
     let mut found = Vec::new();
@@ -180,35 +180,35 @@ fn singular(
     Ok(())
 }
 
-fn bytes_of(raw: Raw<'_>) -> &[u8] {
+fn bytes_of(raw: Value<'_>) -> &[u8] {
     match raw {
-        Raw::Bytes(bytes) => bytes,
-        Raw::Varint(_) | Raw::Fixed32(_) | Raw::Fixed64(_) => &[],
+        Value::Bytes(bytes) => bytes,
+        Value::Varint(_) | Value::Fixed32(_) | Value::Fixed64(_) | Value::Group(_) => &[],
     }
 }
 
 /// Writes one element, or several that are packed into one, each with a comma behind it.
-fn elements(schema: &Schema, kind: Kind, raw: Raw<'_>, out: &mut Vec<u8>, depth: usize) -> Result {
-    let mut write = |raw: Raw<'_>| {
+fn elements(schema: &Schema, kind: Kind, raw: Value<'_>, out: &mut Vec<u8>, depth: usize) -> Result {
+    let mut write = |raw: Value<'_>| {
         value(schema, kind, Some(raw), out, depth)?;
         out.push(b',');
         Result::Ok(())
     };
     let packed = match (kind, raw) {
         (Kind::Message(_) | Kind::Scalar(Scalar::String | Scalar::Bytes), raw) => return write(raw),
-        (_, Raw::Bytes(packed)) => packed,
+        (_, Value::Bytes(packed)) => packed,
         (_, raw) => return write(raw),
     };
-    let mut rest = packed;
-    while !rest.is_empty() {
+    let mut rest = Fields(packed);
+    while !rest.0.is_empty() {
         let raw = match kind {
             Kind::Scalar(Scalar::Fixed32 | Scalar::Sfixed32 | Scalar::Float) => {
-                Raw::Fixed32(u32::from_le_bytes(array(&mut rest)?))
+                Value::Fixed32(u32::from_le_bytes(rest.array()?))
             }
             Kind::Scalar(Scalar::Fixed64 | Scalar::Sfixed64 | Scalar::Double) => {
-                Raw::Fixed64(u64::from_le_bytes(array(&mut rest)?))
+                Value::Fixed64(u64::from_le_bytes(rest.array()?))
             }
-            _ => Raw::Varint(varint(&mut rest)?),
+            _ => Value::Varint(rest.varint()?),
         };
         write(raw)?;
     }
@@ -254,7 +254,7 @@ fn map(
 }
 
 /// Writes one value; `None` is the default of its type.
-fn value(schema: &Schema, kind: Kind, raw: Option<Raw<'_>>, out: &mut Vec<u8>, depth: usize) -> Result {
+fn value(schema: &Schema, kind: Kind, raw: Option<Value<'_>>, out: &mut Vec<u8>, depth: usize) -> Result {
     match kind {
         Kind::Scalar(found) => scalar(found, raw, out),
         Kind::Message(ty) => nested(schema, ty, raw.map(bytes_of).unwrap_or_default(), out, depth + 1),
@@ -271,16 +271,16 @@ fn value(schema: &Schema, kind: Kind, raw: Option<Raw<'_>>, out: &mut Vec<u8>, d
     }
 }
 
-fn varint_of(raw: Option<Raw<'_>>) -> u64 {
+fn varint_of(raw: Option<Value<'_>>) -> u64 {
     match raw {
-        Some(Raw::Varint(value) | Raw::Fixed64(value)) => value,
-        Some(Raw::Fixed32(value)) => u64::from(value),
-        Some(Raw::Bytes(_)) | None => 0,
+        Some(Value::Varint(value) | Value::Fixed64(value)) => value,
+        Some(Value::Fixed32(value)) => u64::from(value),
+        Some(Value::Bytes(_) | Value::Group(_)) | None => 0,
     }
 }
 
 /// Writes one scalar; `None` is its default.
-pub(super) fn scalar(scalar: Scalar, raw: Option<Raw<'_>>, out: &mut Vec<u8>) -> Result {
+pub(super) fn scalar(scalar: Scalar, raw: Option<Value<'_>>, out: &mut Vec<u8>) -> Result {
     let bits = varint_of(raw);
     // The casts drop what the type does not have, as decoding does.
     match scalar {

@@ -2,10 +2,16 @@
 
 use std::mem::size_of;
 
-use crate::testing::{Driver, plain, closure, enduring, node, template, workflow};
-use crate::{NodeState, Observation, Phase, Report, Settings, Step, cost};
 use proto::flyteidl::core;
 use proto::flyteidl::core::execution_error::ErrorKind;
+
+use crate::execution::scope::{Link, Scope};
+use crate::testing::kinds::{array, in_container, sub, with_subs};
+use crate::testing::{Driver, closure, enduring, node, plain, template, workflow};
+use crate::{
+    Detail, NodeKind, NodePhase, NodeState, Observation, Outcome, Phase, Recalled, Report, Resolved, Settings,
+    Step, cost,
+};
 
 fn chain(n: usize) -> core::CompiledWorkflowClosure {
     let before = |i: usize| (i > 0).then(|| format!("n{}", i - 1));
@@ -16,15 +22,40 @@ fn fan(n: usize) -> core::CompiledWorkflowClosure {
     closure((0..n).map(|i| node(&format!("n{i}"), &[])).collect())
 }
 
+/// An array of elements that read its inputs.
+fn map(change: impl FnOnce(&mut core::ArrayNode)) -> core::CompiledWorkflowClosure {
+    in_container(closure(vec![array(node("of", &[]), "m", &[], change)]))
+}
+
+/// Workflows in each other, `depth` levels.
+fn nest(depth: usize) -> core::CompiledWorkflowClosure {
+    let names: Vec<_> = (0..=depth).map(|i| format!("w{i}")).collect();
+    let holding = |i: usize| match names.get(i + 1) {
+        Some(inner) => closure(vec![sub(inner, "s", &[])]),
+        None => workflow(&[("a", &[])]),
+    };
+    with_subs(holding(0), (1..=depth).map(|i| (names[i].as_str(), holding(i))).collect())
+}
+
 /// Runs everything to success with the least number of calls; answers the core's operations.
 fn operations(closure: &core::CompiledWorkflowClosure, max_parallelism: u32) -> u64 {
-    let mut d = Driver::new(closure, Settings { max_parallelism, ..Settings::default() });
+    run_all(Driver::new(closure, Settings { max_parallelism, ..Settings::default() }), 0)
+}
+
+/// The same with arrays of this size.
+fn run_all(mut d: Driver, size: u32) -> u64 {
     cost::take();
     d.apply(Observation::Start);
     let mut steps = d.plan();
     while let Some(step) = steps.pop() {
         let observation = match step {
-            Step::ResolveInputs { node } => Observation::InputsResolved { node, result: plain("") },
+            Step::ResolveInputs { node } => {
+                let detail = match d.run.graph_node(node).kind {
+                    NodeKind::Array { .. } => Detail::Size(size),
+                    _ => Detail::Plain,
+                };
+                Observation::InputsResolved { node, result: Ok(Resolved { uri: String::new(), detail }) }
+            }
             Step::StartAttempt { node, attempt, .. } => {
                 let report = Report::Succeeded { output_uri: String::new(), deck_uri: String::new() };
                 Observation::TaskReported { node, attempt, report }
@@ -90,8 +121,109 @@ fn stale_deadlines_are_dropped_in_passing() {
 }
 
 #[test]
-fn node_state_is_small() {
-    assert!(size_of::<NodeState>() < 200, "{}", size_of::<NodeState>());
+fn elements_cost_the_same_however_many_there_are() {
+    let limited = |array: &mut core::ArrayNode| {
+        array.parallelism_option = Some(core::array_node::ParallelismOption::Parallelism(7));
+    };
+    let individual = |array: &mut core::ArrayNode| {
+        array.data_mode = core::array_node::DataMode::IndividualInputFiles as i32;
+    };
+    for closure in [map(|_| {}), map(limited), map(individual)] {
+        let run = |size| run_all(Driver::new(&closure, Settings::default()), size);
+        let (small, large) = (run(1_000), run(100_000));
+        assert!(large <= small * 101, "{small} operations for 1,000 elements, {large} for 100,000");
+        assert!(small < 1_000 * 12, "{small}");
+    }
+}
+
+#[test]
+fn levels_cost_the_same_however_deep() {
+    let (shallow, deep) = (operations(&nest(10), 5), operations(&nest(900), 5));
+    assert!(deep <= shallow * 91, "{shallow} operations for 10 levels, {deep} for 900");
+}
+
+#[test]
+fn failure_deep_inside_costs_what_it_passes() {
+    let mut d = Driver::started(&nest(900));
+    let mut id = String::new();
+    for _ in 0..900 {
+        let steps = d.plan();
+        let [Step::ResolveInputs { node }] = steps.as_slice() else { panic!("{steps:?}") };
+        d.decided(*node, Detail::Plain);
+        id = d.run.unique_id(*node).to_string();
+    }
+    let steps = d.plan();
+    let [Step::ResolveInputs { node }] = steps.as_slice() else { panic!("{steps:?}") };
+    let (node, mut aborted) = (*node, d.run.clone());
+    d.decided(node, Detail::Plain);
+    d.plan();
+    cost::take();
+    d.apply(Observation::TaskReported {
+        node,
+        attempt: 0,
+        report: Report::Failed { error: Default::default(), recoverable: false, cleanup: false },
+    });
+    let changes = d.apply(Observation::Cleaned { node, attempt: 0 });
+    assert_eq!((changes.nodes.len(), d.run.phase()), (901, Phase::Failed), "{id}");
+    let abort =
+        Observation::AbortRequested { cause: String::new(), principal: String::new(), force: false };
+    assert_eq!(aborted.apply(abort, d.now).nodes.len(), 900);
+    assert!(cost::take() < 901 * 12);
+}
+
+#[test]
+fn stop_of_a_big_array_costs_what_runs() {
+    let mut d = Driver::started(&map(|_| {}));
+    d.decide("m", Detail::Size(100_000));
+    d.plan();
+    cost::take();
+    let changes = d.abort();
+    assert_eq!(changes.nodes.len(), 5_001, "those in flight and the array");
+    assert!(cost::take() < 5_001 * 4);
+}
+
+#[test]
+fn restored_rows_cost_the_same_however_many() {
+    let operations = |n: usize| {
+        let mut d = Driver::started(&fan(n));
+        let steps = d.plan();
+        for step in &steps {
+            let Step::ResolveInputs { node } = step else { panic!("{step:?}") };
+            d.apply(Observation::InputsResolved { node: *node, result: plain("") });
+        }
+        cost::take();
+        let mut later = d.reborn();
+        assert_eq!(later.plan().len(), n);
+        cost::take()
+    };
+    let (small, large) = (operations(100), operations(10_000));
+    assert!(large <= small * 101, "{small} operations for 100 rows, {large} for 10,000");
+}
+
+#[test]
+fn recovered_nodes_cost_the_same_however_many() {
+    let operations = |n: usize| {
+        let outcome = Outcome { phase: NodePhase::Succeeded, ..Outcome::default() };
+        let by_id = (0..n).map(|i| (format!("n{i}").into(), outcome.clone())).collect();
+        let mut d = Driver::new(&chain(n), Settings::default());
+        d.run = d.run.with_recalled(std::sync::Arc::new(Recalled { by_id }));
+        cost::take();
+        d.apply(Observation::Start);
+        while d.run.next_deadline().is_some() {
+            d.apply(Observation::DeadlinePassed);
+        }
+        assert_eq!(d.resolving(), ["end-node"]);
+        cost::take()
+    };
+    let (small, large) = (operations(100), operations(20_000));
+    assert!(large <= small * 201, "{small} operations for 100 nodes, {large} for 20,000");
+}
+
+#[test]
+fn what_is_kept_of_a_node_is_small() {
+    assert!(size_of::<NodeState>() <= 200, "{}", size_of::<NodeState>());
+    assert!(size_of::<Link>() <= 24, "{}", size_of::<Link>());
+    assert!(size_of::<Scope>() <= 192, "{}", size_of::<Scope>());
 }
 
 #[test]

@@ -52,3 +52,13 @@ async fn crash_at_any_commit_of_an_abort_within() {
     let flow = Flow::new().sub("s", &inner, "");
     crash_everywhere(&flow, Phase::Aborted, Some("s-0-i0")).await;
 }
+
+#[tokio::test]
+async fn its_own_policy_lets_its_other_nodes_run() {
+    let world = World::new().await;
+    let _life = world.start();
+    let inner = Flow::new().node("bad", "permanent", &[]).node("good", "poll", &[]).go_on();
+    let rows = world.until_over(&world.launch(&Flow::new().sub("s", &inner, "")).await).await;
+    assert_eq!(rows.phase(), Phase::Failed);
+    assert_eq!((rows.node("s-0-bad").phase, rows.node("s-0-good").phase), (5, 3));
+}
