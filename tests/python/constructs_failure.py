@@ -205,4 +205,5 @@ def case_the_system_has_a_budget_of_its_own(w):
     third = w.end(runs[2], "FAILED")
     check("the disk is gone" in third.closure.error.message, third.closure.error)
     fourth = w.end(runs[3], "FAILED")
-    check(len(w.lines(slow)) <= 2 and len(fourth.node_executions["n0"].task_executions) == 2, w.lines(slow))
+    # Twice the time-out is the limit for all attempts together, the wait for a place included.
+    check(len(w.lines(slow)) <= 2 and 1 <= len(fourth.node_executions["n0"].task_executions) <= 2, w.lines(slow))

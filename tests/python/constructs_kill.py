@@ -65,7 +65,7 @@ for name, executions in started.items():
     for (what, step), n in counts.items():
         # A retry of its own is allowed where the task fails by itself.
         allowed = 2 if step == "stumbling-try" else 1
-        unlucky = [at for at, what, _ in spans[step] if what == "end" and any(0 <= kill - at < SLACK for kill in kills)]
+        unlucky = [at for at, what, _ in spans[step] if what == "end" and any(-0.5 < kill - at < SLACK for kill in kills)]
         if what == "end" and n > allowed + len(unlucky):
             failed.append(f"{name}: {step} ran to its end {n} times; kills at {kills}:\n{trace.read_text()}")
         if what == "start" and n > allowed + len(kills):

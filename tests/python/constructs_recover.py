@@ -129,7 +129,7 @@ def recover(w, execution):
 
 def broken_then_recovered(w, workflow, name, **inputs):
     """Runs until it breaks, heals it, recovers; gives both executions and the lines that the recovery added."""
-    at = w.file(name)
+    at = w.file("recover-" + name)
     broken = w.end(w.run(workflow, at=at, **inputs), "FAILED")
     before = len(w.lines(at)), len(w.lines(at + ".d"))
     for place in (at, at + ".d"):
@@ -162,7 +162,7 @@ def case_elements_of_maps_are_reused(w):
 
 
 def case_nodes_inside_nodes_are_reused(w):
-    at = w.file("nested")
+    at = w.file("recover-nested")
     open(at + ".healed", "w").close()
     broken = w.end(w.run(nested, at=at, at_dynamic=at + ".d"), "FAILED")
     open(at + ".d.healed", "w").close()
@@ -176,7 +176,7 @@ def case_nodes_inside_nodes_are_reused(w):
 
 
 def case_sub_workflows_go_on_inside(w):
-    at = w.file("sub")
+    at = w.file("recover-sub")
     broken = w.end(w.run(nested, at=at, at_dynamic=at + ".d"), "FAILED")
     for place in (at, at + ".d"):
         open(place + ".healed", "w").close()
@@ -204,7 +204,7 @@ def case_checkpoints_are_passed_on(w):
 
 
 def case_relaunch_starts_from_scratch(w):
-    at = w.file("relaunch")
+    at = w.file("recover-relaunch")
     broken = w.end(w.run(simple, at=at), "FAILED")
     open(at + ".healed", "w").close()
     again = w.end(w.client.fetch_execution(name=w.client.client.relaunch_execution(broken.id).name))

@@ -95,7 +95,8 @@ impl DataCatalog for Datasets {
         };
         let (dataset, metadata) = (request.dataset.as_ref(), request.metadata.as_ref());
         let catalog = &self.0.catalog;
-        let updated = catalog.update_artifact(dataset, handle, &request.data, metadata, Timestamp::now()).await;
+        let updated =
+            catalog.update_artifact(dataset, handle, &request.data, metadata, Timestamp::now()).await;
         Ok(Response::new(dc::UpdateArtifactResponse { artifact_id: updated.map_err(Error::from)? }))
     }
 

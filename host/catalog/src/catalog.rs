@@ -1,4 +1,4 @@
-//! Looks up and stores cached outputs, reserves their computation, and notes who used them.
+//! Looks up and stores cached outputs, and notes who used them.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
@@ -7,10 +7,7 @@ use blob::Blob;
 use futures::{StreamExt as _, stream};
 use model::{ExecutionId, Timestamp};
 use proto::flyteidl::core;
-use store::{
-    CatalogArtifactRow, CatalogDatasetId, CatalogFilter, CatalogPut, CatalogReserve, CatalogUseRow,
-    ExecutionKey, Store,
-};
+use store::{CatalogArtifactRow, CatalogDatasetId, CatalogFilter, CatalogPut, CatalogUseRow, Store};
 
 use crate::config::{Config, limit_micros};
 use crate::entry::{self, Outputs};
@@ -77,23 +74,6 @@ pub struct Put<'a> {
     pub overwrite: bool,
 }
 
-/// What became of the wish to compute an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reservation {
-    /// It is the caller's.
-    Acquired {
-        /// When it ends unless it is prolonged.
-        expires_at: Timestamp,
-    },
-    /// Somebody else computes the entry.
-    Held {
-        /// Who.
-        owner: String,
-        /// When the reservation ends unless it is prolonged.
-        expires_at: Timestamp,
-    },
-}
-
 impl Catalog {
     /// A catalog with the default settings. Opens nothing and starts nothing.
     pub fn new(store: Store, blob: Blob) -> Self {
@@ -116,12 +96,7 @@ impl Catalog {
     ///
     /// # Errors
     /// The database or the object store.
-    pub async fn lookup(
-        &self,
-        key: &TaskKey,
-        max_age_micros: Option<i64>,
-        now: Timestamp,
-    ) -> Result<Lookup> {
+    pub async fn lookup(&self, key: &TaskKey, max_age_micros: Option<i64>, now: Timestamp) -> Result<Lookup> {
         let found = self.lookup_many(std::slice::from_ref(key), max_age_micros, now).await?;
         found.into_iter().next().ok_or_else(|| Error::not_found("lookup of", &key.tag))
     }
@@ -297,65 +272,6 @@ impl Catalog {
             dataset_message,
             artifact,
         })
-    }
-
-    /// Asks to be the one who computes an entry, or says that the owner still does: `heartbeat_micros` is how often
-    /// the owner means to say so, and the reservation ends when it is silent for several times that. With `waiter`,
-    /// that execution gets a `store::Wake::Nudge` when another owner releases the reservation.
-    ///
-    /// # Errors
-    /// The database.
-    pub async fn reserve(
-        &self,
-        key: &TaskKey,
-        owner: &str,
-        heartbeat_micros: i64,
-        now: Timestamp,
-        waiter: Option<ExecutionKey>,
-    ) -> Result<Reservation> {
-        let row = self.reserve_entry(key.cache_key(), owner, heartbeat_micros, now, waiter).await?;
-        let (is_own, expires_at) = (row.owner == owner, row.expires_at);
-        let held = || Reservation::Held { owner: row.owner.clone(), expires_at };
-        Ok(if is_own { Reservation::Acquired { expires_at } } else { held() })
-    }
-
-    pub(crate) async fn reserve_entry(
-        &self,
-        entry: &str,
-        owner: &str,
-        heartbeat_micros: i64,
-        now: Timestamp,
-        waiter: Option<ExecutionKey>,
-    ) -> Result<store::CatalogReservationRow> {
-        let factor = i64::from(self.config.reservation_heartbeat_multiplier);
-        let heartbeat = heartbeat_micros.max(1);
-        let wish = CatalogReserve {
-            key: entry.to_owned(),
-            owner: owner.to_owned(),
-            heartbeat,
-            expires_at: now.plus(heartbeat.saturating_mul(factor)),
-            waiter,
-            now,
-        };
-        let row = self.store.catalog_reserve(wish).await?;
-        let outcome = if row.owner == owner { "acquired" } else { "held" };
-        metrics::counter!(metric::RESERVATIONS, "outcome" => outcome).increment(1);
-        Ok(row)
-    }
-
-    /// Gives a reservation back and wakes those who wait for it. Safe to repeat, and to call without holding it.
-    ///
-    /// # Errors
-    /// The database.
-    pub async fn release(&self, key: &TaskKey, owner: &str) -> Result<()> {
-        self.release_entry(key.cache_key(), owner).await
-    }
-
-    pub(crate) async fn release_entry(&self, entry: &str, owner: &str) -> Result<()> {
-        if self.store.catalog_release(entry, owner).await? {
-            metrics::counter!(metric::RELEASES).increment(1);
-        }
-        Ok(())
     }
 
     /// Notes that a node took cached outputs: lineage, and the age by which unused entries are evicted.

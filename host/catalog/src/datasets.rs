@@ -12,14 +12,12 @@ use store::{
 };
 
 use crate::catalog::Catalog;
+use crate::dataset_query::{artifact_filter, dataset_filter, next_token, page};
 use crate::entry;
 use crate::error::{Error, Result, decode};
 use crate::key::entry_of_tag;
 use crate::metric;
 
-/// Items of a page when the client names no number, and most of them.
-const DEFAULT_PAGE: u32 = 50;
-const MAX_PAGE: u32 = 1_000;
 /// Longest part of a name.
 const MAX_TEXT: usize = 512;
 
@@ -41,7 +39,8 @@ pub(crate) fn text<'a>(value: &'a str, field: &str) -> Result<&'a str> {
     }
 }
 
-fn dataset_id(id: Option<&dc::DatasetId>) -> Result<CatalogDatasetId> {
+/// Reads the name of a dataset.
+pub(crate) fn dataset_id(id: Option<&dc::DatasetId>) -> Result<CatalogDatasetId> {
     let id = id.ok_or_else(|| Error::Invalid("missing dataset".to_owned()))?;
     if id.org.len() > MAX_TEXT {
         return Err(Error::Invalid(format!("org has more than {MAX_TEXT} bytes")));
@@ -93,89 +92,6 @@ fn literals(data: &[dc::ArtifactData]) -> Result<LiteralMap> {
     }
     let literals = data.iter().map(|data| (data.name.clone(), data.value.clone().unwrap_or_default()));
     Ok(LiteralMap { literals: literals.collect() })
-}
-
-fn page(options: Option<&dc::PaginationOptions>) -> Result<CatalogPage> {
-    use dc::pagination_options::{SortKey, SortOrder};
-    let Some(options) = options else {
-        return Ok(CatalogPage { limit: DEFAULT_PAGE, ..CatalogPage::default() });
-    };
-    let order = SortOrder::try_from(options.sort_order)
-        .map_err(|_| Error::Invalid(format!("{} is no sort order", options.sort_order)))?;
-    SortKey::try_from(options.sort_key)
-        .map_err(|_| Error::Invalid(format!("{} is no sort key", options.sort_key)))?;
-    let limit = if options.limit == 0 { DEFAULT_PAGE } else { options.limit.min(MAX_PAGE) };
-    let offset = store::ListQuery::offset_of(options.token.trim_matches(' '))?;
-    Ok(CatalogPage { limit, offset, ascending: order == SortOrder::Ascending })
-}
-
-fn next_token(page: CatalogPage, n_rows: usize) -> String {
-    let is_full = n_rows as u64 >= u64::from(page.limit);
-    if is_full { (page.offset + n_rows as u64).to_string() } else { String::new() }
-}
-
-fn artifact_filter(dataset: CatalogDatasetId, filter: Option<&dc::FilterExpression>) -> Result<CatalogFilter> {
-    use dc::single_property_filter::PropertyFilter;
-    let mut out = CatalogFilter {
-        project: dataset.project,
-        domain: dataset.domain,
-        name: dataset.name,
-        version: dataset.version,
-        org: Some(dataset.org),
-        ..CatalogFilter::default()
-    };
-    for filter in filter.map(|filter| filter.filters.as_slice()).unwrap_or_default() {
-        check_operator(filter)?;
-        match &filter.property_filter {
-            Some(PropertyFilter::TagFilter(dc::TagPropertyFilter { property: Some(property) })) => {
-                let dc::tag_property_filter::Property::TagName(name) = property;
-                out.tags.push(text(name, "tag_name")?.to_owned());
-            }
-            Some(PropertyFilter::PartitionFilter(dc::PartitionPropertyFilter { property: Some(property) })) => {
-                let dc::partition_property_filter::Property::KeyVal(pair) = property;
-                let key = text(&pair.key, "the key of a partition")?.to_owned();
-                out.partitions.push((key, text(&pair.value, "the value of a partition")?.to_owned()));
-            }
-            Some(PropertyFilter::ArtifactFilter(dc::ArtifactPropertyFilter { property: Some(property) })) => {
-                let dc::artifact_property_filter::Property::ArtifactId(id) = property;
-                out.artifact_id = text(id, "artifact_id")?.to_owned();
-            }
-            Some(PropertyFilter::DatasetFilter(_)) => {
-                return Err(Error::Invalid("artifacts can't be filtered across datasets".to_owned()));
-            }
-            _ => return Err(Error::Invalid("a filter names no property".to_owned())),
-        }
-    }
-    Ok(out)
-}
-
-fn check_operator(filter: &dc::SinglePropertyFilter) -> Result<()> {
-    dc::single_property_filter::ComparisonOperator::try_from(filter.operator)
-        .map(drop)
-        .map_err(|_| Error::Invalid(format!("{} is no comparison operator", filter.operator)))
-}
-
-fn dataset_filter(filter: Option<&dc::FilterExpression>) -> Result<CatalogDatasetId> {
-    use dc::dataset_property_filter::Property;
-    use dc::single_property_filter::PropertyFilter;
-    let mut out = CatalogDatasetId::default();
-    for filter in filter.map(|filter| filter.filters.as_slice()).unwrap_or_default() {
-        check_operator(filter)?;
-        let Some(PropertyFilter::DatasetFilter(dc::DatasetPropertyFilter { property: Some(property) })) =
-            &filter.property_filter
-        else {
-            return Err(Error::Invalid("datasets are filtered by their own properties only".to_owned()));
-        };
-        let (field, value) = match property {
-            Property::Project(value) => (&mut out.project, value),
-            Property::Domain(value) => (&mut out.domain, value),
-            Property::Name(value) => (&mut out.name, value),
-            Property::Version(value) => (&mut out.version, value),
-            Property::Org(value) => (&mut out.org, value),
-        };
-        text(value, "the value of a filter")?.clone_into(field);
-    }
-    Ok(out)
 }
 
 impl Catalog {
@@ -269,11 +185,7 @@ impl Catalog {
         Ok(artifact)
     }
 
-    async fn find(
-        &self,
-        dataset: Option<&dc::DatasetId>,
-        handle: Handle<'_>,
-    ) -> Result<CatalogArtifactRow> {
+    async fn find(&self, dataset: Option<&dc::DatasetId>, handle: Handle<'_>) -> Result<CatalogArtifactRow> {
         let dataset = dataset.map(|id| dataset_id(Some(id))).transpose()?;
         match (handle, dataset) {
             (Handle::Tag(_), None) => Err(Error::Invalid("missing dataset".to_owned())),
@@ -337,7 +249,10 @@ impl Catalog {
     ///
     /// # Errors
     /// A filter or page that makes no sense, no such dataset, the database or the object store.
-    pub async fn list_artifacts(&self, request: &dc::ListArtifactsRequest) -> Result<dc::ListArtifactsResponse> {
+    pub async fn list_artifacts(
+        &self,
+        request: &dc::ListArtifactsRequest,
+    ) -> Result<dc::ListArtifactsResponse> {
         let id = dataset_id(request.dataset.as_ref())?;
         self.dataset(&id).await?;
         let page = page(request.pagination.as_ref())?;
@@ -392,57 +307,14 @@ impl Catalog {
         }
         Ok(artifact_id)
     }
-
-    /// Takes or prolongs a reservation, or says who has it.
-    ///
-    /// # Errors
-    /// An incomplete request, or the database.
-    pub async fn get_or_extend_reservation(
-        &self,
-        request: &dc::GetOrExtendReservationRequest,
-        now: Timestamp,
-    ) -> Result<dc::Reservation> {
-        let entry = reservation_entry(request.reservation_id.as_ref())?;
-        let owner = text(&request.owner_id, "owner_id")?;
-        let heartbeat = self.outside_heartbeat(request.heartbeat_interval.as_ref());
-        let row = self.reserve_entry(&entry, owner, heartbeat, now, None).await?;
-        Ok(dc::Reservation {
-            reservation_id: request.reservation_id.clone(),
-            owner_id: row.owner,
-            heartbeat_interval: Some(model::time::duration_to_proto(row.heartbeat)),
-            expires_at: Some(row.expires_at.to_proto()),
-            metadata: None,
-        })
-    }
-
-    /// Gives a reservation back. It is no error when it is not held.
-    ///
-    /// # Errors
-    /// An incomplete request, or the database.
-    pub async fn release_reservation(&self, request: &dc::ReleaseReservationRequest) -> Result<()> {
-        let entry = reservation_entry(request.reservation_id.as_ref())?;
-        self.release_entry(&entry, text(&request.owner_id, "owner_id")?).await
-    }
-
-    /// Microseconds between the signs of life of an engine outside: what it asks for, but not longer than allowed.
-    pub(crate) fn outside_heartbeat(&self, asked: Option<&prost_types::Duration>) -> i64 {
-        let max = self.config.max_reservation_heartbeat.get().as_micros();
-        let max = i64::try_from(max).unwrap_or(i64::MAX);
-        asked.map(model::time::duration_micros).filter(|asked| *asked > 0).map_or(max, |asked| asked.min(max))
-    }
-}
-
-fn reservation_entry(id: Option<&dc::ReservationId>) -> Result<String> {
-    let id = id.ok_or_else(|| Error::Invalid("missing reservation_id".to_owned()))?;
-    let dataset = dataset_id(id.dataset_id.as_ref())?;
-    Ok(entry_of_tag(&dataset, text(&id.tag_name, "reservation_id.tag_name")?))
 }
 
 fn artifact_to_proto(row: &CatalogArtifactRow, tags: &[CatalogTagRow]) -> Result<dc::Artifact> {
     let kept: dc::Artifact = decode(&row.message, "artifact", &row.artifact_id)?;
     let outputs: LiteralMap = decode(&row.outputs, "outputs", &row.artifact_id)?;
     let dataset = id_to_proto(&row.dataset);
-    let is_of = |tag: &&CatalogTagRow| tag.dataset_key == row.dataset_key && tag.artifact_id == row.artifact_id;
+    let is_of =
+        |tag: &&CatalogTagRow| tag.dataset_key == row.dataset_key && tag.artifact_id == row.artifact_id;
     let tags = tags.iter().filter(is_of).map(|tag| dc::Tag {
         name: tag.name.clone(),
         artifact_id: row.artifact_id.clone(),

@@ -215,8 +215,10 @@ impl Catalog {
     /// The database.
     pub async fn sweep(&self, now: Timestamp) -> Result<()> {
         let limits = [
-            limit_micros(self.config.evict_after)
-                .map(|age| CatalogFilter { created_before: Some(now.plus(-age)), ..CatalogFilter::default() }),
+            limit_micros(self.config.evict_after).map(|age| CatalogFilter {
+                created_before: Some(now.plus(-age)),
+                ..CatalogFilter::default()
+            }),
             limit_micros(self.config.evict_unused_after)
                 .map(|age| CatalogFilter { unused_since: Some(now.plus(-age)), ..CatalogFilter::default() }),
         ];
@@ -248,7 +250,8 @@ impl Catalog {
         let tags = self.store.catalog_tags(rows).await?;
         let uses = self.store.catalog_use_counts(rows).await?;
         let entry = |row: &CatalogArtifactRow| {
-            let is_of = |dataset: i64, artifact: &str| dataset == row.dataset_key && artifact == row.artifact_id;
+            let is_of =
+                |dataset: i64, artifact: &str| dataset == row.dataset_key && artifact == row.artifact_id;
             let uses = uses.iter().find(|uses| is_of(uses.dataset_key, &uses.artifact_id));
             let execution = &row.source.execution;
             let made_by = if execution.name.is_empty() {

@@ -154,7 +154,8 @@ impl Catalog {
     }
 
     async fn template(&self, id: &Identifier) -> Result<TaskTemplate> {
-        let id = EntityId::from_proto(EntityKind::Task, id).map_err(|error| Error::Invalid(error.to_string()))?;
+        let id =
+            EntityId::from_proto(EntityKind::Task, id).map_err(|error| Error::Invalid(error.to_string()))?;
         let row = self.store.entity_get(&id).await?.ok_or_else(|| Error::not_found("task", &id))?;
         let closure: TaskClosure = decode(&row.closure, "closure", &id)?;
         let template = closure.compiled_task.and_then(|task| task.template);

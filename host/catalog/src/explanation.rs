@@ -181,7 +181,8 @@ impl Explanation {
     /// Explains a miss by the nearest of the entries of the same task: the one with the fewest differences, and the
     /// newest of those.
     pub(crate) fn of_miss(key: &TaskKey, others: &[Other], now: Timestamp) -> Self {
-        let distance = |other: &&Other| (distance(&key.fields, other), std::cmp::Reverse(other.row.created_at));
+        let distance =
+            |other: &&Other| (distance(&key.fields, other), std::cmp::Reverse(other.row.created_at));
         match others.iter().min_by_key(distance) {
             None => Self { cause: Cause::Nothing, fields: Vec::new(), entry: None },
             Some(other) => {

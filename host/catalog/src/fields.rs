@@ -28,7 +28,8 @@ struct StoredInput {
 
 /// As bytes.
 pub(crate) fn encode(fields: &KeyFields) -> Vec<u8> {
-    let inputs = fields.inputs.iter().map(|(name, hash)| StoredInput { name: name.clone(), hash: hash.clone() });
+    let inputs =
+        fields.inputs.iter().map(|(name, hash)| StoredInput { name: name.clone(), hash: hash.clone() });
     Stored {
         cache_version: fields.cache_version.clone(),
         input_interface: fields.input_interface.clone(),

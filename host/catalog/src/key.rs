@@ -127,8 +127,8 @@ impl Signature {
         }
         let interface = template.interface.as_ref();
         let short = |map: Option<&core::VariableMap>| {
-            let hash = hash::variables(map)
-                .map_err(|source| KeyError::Interface { task: task.clone(), source })?;
+            let hash =
+                hash::variables(map).map_err(|source| KeyError::Interface { task: task.clone(), source })?;
             Ok(hash::url_text(&hash).chars().take(INTERFACE_LEN).collect::<String>())
         };
         let inputs = interface.and_then(|it| it.inputs.as_ref());
@@ -262,8 +262,7 @@ impl<'a> CacheKeyParts<'a> {
         let (output_interface, rest) = (rest.get(..8)?, rest.get(8..)?.strip_prefix('-')?);
         let (inputs, rest) = (rest.get(..43)?, rest.get(43..)?.strip_prefix('-')?);
         let cache_version = rest.trim_matches(' ');
-        let is_identifier =
-            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+        let is_identifier = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
         let sound = identifier.bytes().all(is_identifier)
             && [input_interface, output_interface, inputs].iter().all(|it| it.bytes().all(is_hash_byte))
             && !cache_version.is_empty();

@@ -16,6 +16,7 @@
 mod caching;
 mod catalog;
 mod config;
+mod dataset_query;
 mod datasets;
 mod entry;
 mod error;
@@ -28,11 +29,12 @@ mod key;
 pub mod lineage;
 pub mod metric;
 mod outputs_by_key;
+mod reservation;
 mod routes;
 mod value;
 
 pub use caching::Caching;
-pub use catalog::{Catalog, Hit, Lookup, Put, Reservation};
+pub use catalog::{Catalog, Hit, Lookup, Put};
 pub use config::Config;
 pub use datasets::Handle;
 pub use error::Error;
@@ -41,3 +43,4 @@ pub use explain::{InputReport, NodeReport, Report};
 pub use explanation::{Cause, EntryReport, Explanation, Field, FieldReport, Verdict};
 pub use hash::HashError;
 pub use key::{KeyError, KeyFields, Signature, TaskKey, literal_hash, task_key};
+pub use reservation::Reservation;

@@ -112,7 +112,8 @@ impl Catalog {
         let cached = output.ok_or_else(|| missing("output"))?;
         let output = cached.output.as_ref().ok_or_else(|| missing("output.output"))?;
         let metadata = cached.metadata.clone().unwrap_or_default();
-        let source = metadata.source_identifier.ok_or_else(|| missing("output.metadata.source_identifier"))?;
+        let source =
+            metadata.source_identifier.ok_or_else(|| missing("output.metadata.source_identifier"))?;
         let (dataset, tag, is_task) = place(check_key(key)?, &source);
         for (part, name) in [
             (&dataset.project, "source_identifier.project"),

@@ -10,9 +10,7 @@ use crate::catalog_row::{
 use crate::dialect::Tx;
 use crate::sql::{Arg, Sql, Type};
 use crate::table::OnConflict;
-use crate::{
-    CatalogArtifactRow, CatalogDatasetId, CatalogDatasetRow, CatalogPage, Error, Result, Store,
-};
+use crate::{CatalogArtifactRow, CatalogDatasetId, CatalogDatasetRow, CatalogPage, Error, Result, Store};
 
 /// Finds the artifact of this name, evicted ones too.
 async fn find(tx: &mut Tx, dataset: &CatalogDatasetId, artifact: &str) -> Result<Option<CatalogArtifactRow>> {
@@ -25,11 +23,7 @@ async fn find(tx: &mut Tx, dataset: &CatalogDatasetId, artifact: &str) -> Result
     record.map(|record| read_artifact(&mut record.cursor(), false)).transpose()
 }
 
-async fn insert(
-    tx: &mut Tx,
-    row: CatalogArtifactRow,
-    partitions: Vec<(String, String)>,
-) -> Result<()> {
+async fn insert(tx: &mut Tx, row: CatalogArtifactRow, partitions: Vec<(String, String)>) -> Result<()> {
     let mut dataset = select_datasets();
     push_dataset_is(&mut dataset, &row.dataset);
     if tx.fetch_optional(dataset).await?.is_none() {
@@ -59,7 +53,7 @@ async fn insert(
         while !rest.is_empty() {
             let (chunk, tail) = rest.split_at(tx.dialect().chunk(rest.len()));
             rest = tail;
-            let mut sql = insert_of_datasets(tx, "catalog_partition", &columns, chunk.to_vec().into_iter());
+            let mut sql = insert_of_datasets(tx, "catalog_partition", &columns, chunk.iter().cloned());
             sql.push(" on conflict (dataset_id, artifact_id, key) do update set value = excluded.value");
             tx.execute(sql).await?;
         }

@@ -143,9 +143,7 @@ async fn put(
     tag(tx, &fresh, now).await?;
     let replaced: Vec<CatalogArtifactRow> = fresh
         .iter()
-        .filter_map(|(key, put)| {
-            there.remove(*key).filter(|old| old.artifact_id != put.artifact.artifact_id)
-        })
+        .filter_map(|(key, put)| there.remove(*key).filter(|old| old.artifact_id != put.artifact.artifact_id))
         .filter(|old| old.evicted_at.is_none())
         .collect();
     let dropped = retire(tx, &replaced, now).await?;
@@ -171,8 +169,9 @@ async fn insert_artifacts(tx: &mut Tx, rows: Vec<&CatalogArtifactRow>) -> Result
     while !rest.is_empty() {
         let (chunk, tail) = rest.split_at(tx.dialect().chunk(rest.len()));
         rest = tail;
-        let cells =
-            chunk.iter().map(|row| dataset_cells(&row.dataset).into_iter().chain(artifact_cells(row)).collect());
+        let cells = chunk
+            .iter()
+            .map(|row| dataset_cells(&row.dataset).into_iter().chain(artifact_cells(row)).collect());
         let mut sql = insert_of_datasets(tx, "catalog_artifact", &ARTIFACT_COLUMNS, cells);
         let changing: Vec<&'static str> = ARTIFACT_COLUMNS.iter().skip(1).map(|(name, _)| *name).collect();
         push_replace(&mut sql, "dataset_id, artifact_id", &changing);
@@ -182,20 +181,20 @@ async fn insert_artifacts(tx: &mut Tx, rows: Vec<&CatalogArtifactRow>) -> Result
 }
 
 async fn tag(tx: &mut Tx, fresh: &BTreeMap<&str, &CatalogPut>, now: Timestamp) -> Result<()> {
-    let columns = [
-        ("key", Type::Text),
-        ("artifact_id", Type::Text),
-        ("name", Type::Text),
-        ("created_at", Type::Int),
-    ];
+    let columns =
+        [("key", Type::Text), ("artifact_id", Type::Text), ("name", Type::Text), ("created_at", Type::Int)];
     let puts: Vec<&CatalogPut> = fresh.values().copied().collect();
     let mut rest = puts.as_slice();
     while !rest.is_empty() {
         let (chunk, tail) = rest.split_at(tx.dialect().chunk(rest.len()));
         rest = tail;
         let cells = chunk.iter().map(|put| {
-            let rest =
-                [Arg::from(&put.key), Arg::from(&put.artifact.artifact_id), Arg::from(&put.tag), Arg::from(now)];
+            let rest = [
+                Arg::from(&put.key),
+                Arg::from(&put.artifact.artifact_id),
+                Arg::from(&put.tag),
+                Arg::from(now),
+            ];
             dataset_cells(&put.artifact.dataset).into_iter().chain(rest).collect()
         });
         let mut sql = insert_of_datasets(tx, "catalog_tag", &columns, cells);
@@ -318,7 +317,10 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<CatalogDatasetRow>> {
         let mut sql = select_datasets();
-        sql.push("d.project = ").push_arg(&dataset.project).push(" and d.domain = ").push_arg(&dataset.domain);
+        sql.push("d.project = ")
+            .push_arg(&dataset.project)
+            .push(" and d.domain = ")
+            .push_arg(&dataset.domain);
         sql.push(" and d.name = ").push_arg(&dataset.name).push(" and d.org = ").push_arg(&dataset.org);
         sql.push(" order by d.created_at desc, d.id desc limit ").push_arg(limit);
         self.fetch(sql).await?.iter().map(read_dataset).collect()

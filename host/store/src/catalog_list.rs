@@ -184,7 +184,8 @@ impl Store {
         const MAX_ROWS: usize = 500;
         let mut out = Vec::with_capacity(artifacts.len());
         for artifacts in artifacts.chunks(MAX_ROWS) {
-            let rows = artifacts.iter().map(|row| vec![Arg::from(row.dataset_key), Arg::from(&row.artifact_id)]);
+            let rows =
+                artifacts.iter().map(|row| vec![Arg::from(row.dataset_key), Arg::from(&row.artifact_id)]);
             let mut sql = Sql::new("with r (dataset_id, artifact_id) as (");
             self.dialect().push_rows(&mut sql, &[Type::Int, Type::Text], rows);
             sql.push(

@@ -78,7 +78,9 @@ impl Store {
                     });
                     let mut sql = insert_of_datasets(tx, "catalog_use", &columns, cells);
                     sql.push(
-                        " on conflict (dataset_id, artifact_id, project, domain, execution, node_id)
+                        " and exists (select 1 from catalog_artifact a where a.dataset_id = d.id
+                         and a.artifact_id = r.artifact_id)
+                         on conflict (dataset_id, artifact_id, project, domain, execution, node_id)
                          do update set used_at = excluded.used_at",
                     );
                     tx.execute(sql).await?;
@@ -109,11 +111,18 @@ impl Store {
     ///
     /// # Errors
     /// The database.
-    pub async fn catalog_uses_by(&self, execution: &ExecutionId, node_id: &str) -> Result<Vec<CatalogUseRow>> {
+    pub async fn catalog_uses_by(
+        &self,
+        execution: &ExecutionId,
+        node_id: &str,
+    ) -> Result<Vec<CatalogUseRow>> {
         let mut sql = select_uses();
         sql.push("u.project = ").push_arg(&*execution.project);
         sql.push(" and u.domain = ").push_arg(&*execution.domain);
-        sql.push(" and u.execution = ").push_arg(&*execution.name).push(" and u.node_id = ").push_arg(node_id);
+        sql.push(" and u.execution = ")
+            .push_arg(&*execution.name)
+            .push(" and u.node_id = ")
+            .push_arg(node_id);
         sql.push(" order by u.used_at desc");
         self.fetch(sql).await?.iter().map(read_use).collect()
     }
@@ -126,7 +135,8 @@ impl Store {
         const MAX_ROWS: usize = 500;
         let mut out = Vec::new();
         for artifacts in artifacts.chunks(MAX_ROWS) {
-            let rows = artifacts.iter().map(|row| vec![Arg::from(row.dataset_key), Arg::from(&row.artifact_id)]);
+            let rows =
+                artifacts.iter().map(|row| vec![Arg::from(row.dataset_key), Arg::from(&row.artifact_id)]);
             let mut sql = Sql::new("with r (dataset_id, artifact_id) as (");
             self.dialect().push_rows(&mut sql, &[Type::Int, Type::Text], rows);
             sql.push(

@@ -14,6 +14,10 @@ pub(crate) enum Dialect {
     Postgres,
 }
 
+/// Longest text of statements that wait. Each combination is prepared and kept, so they must be few and small: long
+/// statements are worth a trip of their own.
+const MAX_WAITING: usize = 6 * 1024;
+
 /// Most rows in one `values` list of SQLite.
 const MAX_ROWS: usize = 64;
 
@@ -137,6 +141,10 @@ impl Tx {
         match self.dialect() {
             Dialect::Postgres => self.execute(sql).await.map(drop),
             Dialect::Sqlite => {
+                let n_bytes = self.waiting.as_ref().map_or(0, Sql::len) + sql.len();
+                if n_bytes > MAX_WAITING {
+                    return self.execute(sql).await.map(drop);
+                }
                 match &mut self.waiting {
                     Some(waiting) => waiting.append(sql),
                     none => *none = Some(sql),

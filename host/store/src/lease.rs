@@ -17,6 +17,9 @@ use crate::{
     TaskExecutionRow, Wake, execution, execution_write, node_execution, outbox, signal, task_execution,
 };
 
+/// Nodes read with one statement when an execution is taken up.
+const LOAD_PAGE: i64 = 5_000;
+
 fn after(now: Timestamp, ttl: Duration) -> Timestamp {
     now.plus(i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX))
 }
@@ -212,8 +215,8 @@ impl Store {
         Ok(rows)
     }
 
-    /// Reads what the engine needs to go on with an execution: all nodes; of the attempts all that are open and
-    /// the latest of each node.
+    /// Reads what the engine needs to go on with an execution: all nodes; of the attempts all that are open, and the
+    /// current one of each node that has not ended.
     ///
     /// # Errors
     /// The database.
@@ -221,17 +224,29 @@ impl Store {
         &self,
         key: ExecutionKey,
     ) -> Result<(Vec<NodeExecutionRow>, Vec<TaskExecutionRow>)> {
-        let nodes = self.fetch(node_execution::select(key)).await?;
+        let mut nodes: Vec<NodeExecutionRow> = Vec::new();
+        loop {
+            // Page by page: the database's own form of the rows is as large as they are.
+            let mut sql = node_execution::select(key);
+            if let Some(last) = nodes.last() {
+                sql.push(" and n.node_id > ").push_arg(&last.node_id);
+            }
+            sql.push(" order by n.node_id limit ").push_arg(LOAD_PAGE);
+            let page = self.fetch(sql).await?;
+            for record in &page {
+                nodes.push(node_execution::read(record)?);
+            }
+            if page.len() < LOAD_PAGE as usize {
+                break;
+            }
+        }
         let mut sql = task_execution::select(key);
         sql.push(
-            " and (t.open = 1 or t.attempt = (select max(x.attempt) from task_execution x
-             where x.execution_id = t.execution_id and x.node_id = t.node_id))",
+            " and (t.open = 1 or exists (select 1 from node_execution n where n.execution_id = t.execution_id
+             and n.node_id = t.node_id and n.attempt = t.attempt and n.phase in (0, 1, 2, 4, 9)))",
         );
         let tasks = self.fetch(sql).await?;
-        Ok((
-            nodes.iter().map(node_execution::read).collect::<Result<_>>()?,
-            tasks.iter().map(task_execution::read).collect::<Result<_>>()?,
-        ))
+        Ok((nodes, tasks.iter().map(task_execution::read).collect::<Result<_>>()?))
     }
 
     /// Writes a batch in one transaction, under the lease, and tells subscribers what changed.

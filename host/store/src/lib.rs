@@ -18,6 +18,7 @@
 
 mod attribute;
 mod backfill;
+mod backfill_tick;
 mod catalog_dataset;
 mod catalog_entry;
 mod catalog_list;
@@ -68,7 +69,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 pub use attribute::{AttributePlace, AttributeRow};
-pub use backfill::{BackfillRow, BackfillState, TickCounts, TickRow, TickState};
+pub use backfill::{BackfillRow, BackfillState};
+pub use backfill_tick::{TickCounts, TickRow, TickState};
 pub use catalog_dataset::CatalogTagging;
 pub use catalog_entry::{CatalogPut, CatalogStored};
 pub use catalog_list::{CatalogFilter, CatalogPage};

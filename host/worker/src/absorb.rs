@@ -75,7 +75,7 @@ impl Driver {
         }
         let ends = !matches!(answer.verdict, Verdict::Parked(_) | Verdict::Waiting | Verdict::Running);
         if let Verdict::Expanded { made, .. } = &answer.verdict {
-            self.programs.add(key.node, &made.program);
+            self.programs.add(key.node, &made.program, &self.mailbox);
         }
         if let Some(populated) = answer.populated {
             if let Some(obstacle) = &populated.obstacle {

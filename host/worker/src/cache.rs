@@ -103,6 +103,17 @@ pub(crate) struct Note {
     pub(crate) explanation: Option<Box<str>>,
 }
 
+impl Note {
+    /// What a stored row says; nothing when its node is not cached.
+    pub(crate) fn restored(extra: &[u8]) -> Option<Self> {
+        let closure = NodeExecutionClosure::decode(extra).ok()?;
+        let Some(TargetMetadata::TaskNodeMetadata(task)) = closure.target_metadata else { return None };
+        let status = task.cache_status();
+        let metadata = task.catalog_key.map(Box::new);
+        (status != CatalogCacheStatus::CacheDisabled).then(|| Self { status, metadata, ..Self::default() })
+    }
+}
+
 /// What an execution has to do with the catalog.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
@@ -126,17 +137,6 @@ impl Cache {
     /// Whether releases are under way.
     pub(crate) fn is_busy(&self) -> bool {
         self.n_releasing > 0
-    }
-
-    /// Takes up what a stored row says.
-    pub(crate) fn restore(&mut self, node: NodeIdx, extra: &[u8]) {
-        let closure = NodeExecutionClosure::decode(extra).unwrap_or_default();
-        if let Some(TargetMetadata::TaskNodeMetadata(task)) = closure.target_metadata
-            && task.cache_status() != CatalogCacheStatus::CacheDisabled
-        {
-            let metadata = task.catalog_key.clone().map(Box::new);
-            self.notes.insert(node, Note { status: task.cache_status(), metadata, ..Note::default() });
-        }
     }
 
     /// Whether anything is kept of a node.

@@ -233,7 +233,7 @@ impl Driver {
     ) {
         let result = match made {
             Ok(made) => {
-                self.programs.add(node, &made.program);
+                self.programs.add(node, &made.program, &self.mailbox);
                 Ok(made.expansion())
             }
             Err(error) => Err(*error),

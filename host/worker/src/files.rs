@@ -57,12 +57,14 @@ pub(crate) struct Files {
 impl Files {
     /// Keeps up to `cached` bytes; reads files of at most `max_size` bytes.
     pub(crate) fn new(blob: Blob, cached: u64, max_size: u64) -> Self {
-        let weight = |n_bytes: usize| u32::try_from(n_bytes.saturating_add(256)).unwrap_or(u32::MAX);
+        // A decoded map of one number takes 3.4 KiB, most of it the first leaf of its tree.
+        let weight = |n_bytes: usize| u32::try_from(n_bytes.saturating_add(512)).unwrap_or(u32::MAX);
+        let of_map = |map: &LiteralMap| map.encoded_len().saturating_mul(6).saturating_add(3_072);
         Self {
             blob,
             maps: Cache::builder()
                 .max_capacity(cached / 2)
-                .weigher(move |uri: &String, map: &Arc<LiteralMap>| weight(uri.len() + map.encoded_len()))
+                .weigher(move |uri: &String, map: &Arc<LiteralMap>| weight(uri.len() + of_map(map)))
                 .build(),
             bytes: Cache::builder()
                 .max_capacity(cached / 2)

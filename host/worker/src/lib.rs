@@ -47,6 +47,7 @@ mod clusters;
 mod committer;
 mod config;
 mod context;
+mod declared;
 mod dirty;
 mod driver;
 mod error;

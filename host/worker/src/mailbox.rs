@@ -11,6 +11,7 @@ use proto::pinion::plugin::v1::PhaseInfo;
 use store::row::ExecutionKey;
 use tokio::sync::Notify;
 
+use crate::declared::Declared;
 use crate::observe::Sighting;
 
 const MAX_REPORTS: usize = 64;
@@ -85,11 +86,17 @@ pub(crate) struct Mail {
 pub(crate) struct Mailbox {
     mail: Mutex<Mail>,
     notify: Notify,
+    declared: Mutex<Declared>,
 }
 
 impl Mailbox {
     fn lock(&self) -> MutexGuard<'_, Mail> {
         self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What its tasks declare.
+    pub(crate) fn declared(&self) -> MutexGuard<'_, Declared> {
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leaves news and wakes the driver.

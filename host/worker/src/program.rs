@@ -10,9 +10,10 @@ use model::{EntityId, EntityKind};
 use prost::Message;
 use proto::flyteidl::admin::WorkflowClosure;
 use proto::flyteidl::core::{
-    CompiledWorkflowClosure, ExecutionError, VariableMap, execution_error::ErrorKind,
+    CompiledWorkflowClosure, ExecutionError, Secret, VariableMap, execution_error::ErrorKind,
 };
 
+use crate::mailbox::Mailbox;
 use crate::outcome::execution_error;
 use crate::unwrapped;
 use crate::wire::raw_fields;
@@ -27,6 +28,8 @@ pub(crate) struct Task {
     pub(crate) outputs: Option<VariableMap>,
     pub(crate) generates_deck: Option<bool>,
     pub(crate) is_eager: bool,
+    /// Secrets that it may read.
+    pub(crate) secrets: Vec<Secret>,
 }
 
 /// A compiled workflow.
@@ -52,6 +55,11 @@ impl Program {
             .ok_or_else(|| bad("the workflow was registered without its compiled form".to_owned()))?;
         let raw = raw_fields(closure, 1).last().copied().unwrap_or_default();
         Self::of_compiled(&compiled, raw)
+    }
+
+    /// One of its tasks.
+    pub(crate) fn task_by_id(&self, id: &EntityId) -> Option<&Task> {
+        self.tasks.iter().find(|task| task.id == *id)
     }
 
     /// How much memory it counts for: the graph and the templates are several times the encoded closure.
@@ -87,6 +95,7 @@ fn tasks(compiled: &CompiledWorkflowClosure, raw: &[&[u8]]) -> Result<Vec<Task>,
             outputs: template.interface.as_ref().and_then(|interface| interface.outputs.clone()),
             generates_deck: metadata.and_then(|metadata| metadata.generates_deck),
             is_eager: metadata.is_some_and(|metadata| metadata.is_eager),
+            secrets: template.security_context.as_ref().map(|it| it.secrets.clone()).unwrap_or_default(),
         });
     }
     Ok(tasks)
@@ -100,12 +109,14 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    pub(crate) fn new(own: Arc<Program>) -> Self {
+    pub(crate) fn new(own: Arc<Program>, mailbox: &Mailbox) -> Self {
+        mailbox.declared().add(&own);
         Self { own, made: HashMap::new() }
     }
 
     /// Notes the workflow that a node made.
-    pub(crate) fn add(&mut self, node: NodeIdx, program: &Arc<Program>) {
+    pub(crate) fn add(&mut self, node: NodeIdx, program: &Arc<Program>, mailbox: &Mailbox) {
+        mailbox.declared().add(program);
         self.made.insert(node, Arc::clone(program));
     }
 

@@ -7,11 +7,13 @@ use engine::{Execution, Expansion, NodeIdx};
 use futures::{StreamExt, TryStreamExt};
 use model::EntityId;
 use prost::Message;
-use proto::flyteidl::core::{ExecutionError, execution_error::ErrorKind};
+use proto::flyteidl::core::{ExecutionError, SecurityContext, execution_error::ErrorKind};
 use store::row::{ExecutionRow, NodeExecutionRow, TaskExecutionRow};
 
 use crate::attempt::{Attempt, Stage};
+use crate::cache::Note;
 use crate::clusters::with_causes;
+use crate::declared::Declared;
 use crate::driver::Driver;
 use crate::events::Events;
 use crate::expansion::{self, Made};
@@ -78,19 +80,23 @@ pub(crate) async fn load(
         None => Default::default(),
     };
     let made = load_expansions(shared, &nodes).await?;
-    let snapshots = snapshots(&nodes, &tasks, &made)?;
+    let events = Events::restored(shared.store.events_wanted(), row, &nodes, &tasks);
+    let cached = cached(&nodes);
+    let snapshots = snapshots(nodes, &tasks, &made)?;
     let graph = Arc::clone(&program.graph);
     let mut engine = Execution::restore(graph, info.settings.clone(), snapshot, snapshots.into_iter())?;
     if info.recovers.is_some() {
         engine = engine.with_recalled(recalled);
     }
-    let events = Events::restored(shared.store.events_wanted(), row, &nodes, &tasks);
-    let mut driver = Driver::new(Arc::clone(shared), mailbox, info, Programs::new(program), engine);
+    let context = SecurityContext::decode(info.security_context.as_slice()).unwrap_or_default();
+    *mailbox.declared() = Declared::of_execution(context);
+    let programs = Programs::new(program, &mailbox);
+    let mut driver = Driver::new(Arc::clone(shared), mailbox, info, programs, engine);
     driver.remembered = remembered;
     driver.events = events;
     driver.abort_forced = row.abort_forced;
     driver.aborted_by = row.aborted_by.clone().unwrap_or_default();
-    restore(&mut driver, &nodes, tasks, &made)?;
+    restore(&mut driver, tasks, &made, &cached)?;
     Ok(driver)
 }
 
@@ -131,43 +137,50 @@ async fn load_expansions(
     loads.buffer_unordered(LOADS_AT_ONCE).try_collect().await
 }
 
+/// What rows of nodes that have not ended say about the cache, by the unique id of the node.
+fn cached(nodes: &[NodeExecutionRow]) -> HashMap<String, Note> {
+    let is_live = |row: &&NodeExecutionRow| {
+        engine::NodePhase::from_number(row.engine_phase).is_ok_and(|phase| !phase.is_terminal())
+    };
+    let note = |row: &NodeExecutionRow| Some((row.node_id.clone(), Note::restored(&row.extra)?));
+    nodes.iter().filter(is_live).filter_map(note).collect()
+}
+
 fn snapshots(
-    nodes: &[NodeExecutionRow],
+    nodes: Vec<NodeExecutionRow>,
     tasks: &[TaskExecutionRow],
     made: &HashMap<String, Made>,
 ) -> Result<Vec<engine::NodeSnapshot>, Unreadable> {
     let by_attempt: HashMap<_, _> =
         tasks.iter().map(|task| ((task.node_id.as_str(), task.attempt), task)).collect();
-    let snapshot = |node: &NodeExecutionRow| {
+    let snapshot = |node: NodeExecutionRow| {
         let attempt = by_attempt.get(&(node.node_id.as_str(), node.attempt)).copied();
         let expansion: Option<Expansion> = made.get(&node.node_id).map(Made::expansion);
         rows::node_snapshot(node, attempt, expansion)
     };
-    nodes.iter().map(snapshot).collect()
+    nodes.into_iter().map(snapshot).collect()
 }
 
 /// Finds again what the driver keeps beside the engine: workflows that tasks made, open attempts, what was found out
 /// about the cache.
 fn restore(
     driver: &mut Driver,
-    nodes: &[NodeExecutionRow],
     tasks: Vec<TaskExecutionRow>,
     made: &HashMap<String, Made>,
+    cached: &HashMap<String, Note>,
 ) -> Result<(), Obstacle> {
-    let is_live = |row: &&NodeExecutionRow| {
-        engine::NodePhase::from_number(row.engine_phase).is_ok_and(|phase| !phase.is_terminal())
-    };
-    let live: HashMap<&str, &NodeExecutionRow> =
-        nodes.iter().filter(is_live).map(|row| (row.node_id.as_str(), row)).collect();
     let open: HashSet<&str> = tasks.iter().filter(|task| task.open).map(|task| &*task.node_id).collect();
+    if open.is_empty() && made.is_empty() && cached.is_empty() {
+        return Ok(());
+    }
     let mut found: HashMap<Arc<str>, NodeIdx> = HashMap::new();
     for node in 0..NodeIdx::try_from(driver.engine.len()).unwrap_or(NodeIdx::MAX) {
         let id = driver.engine.unique_id(node);
         if let Some(made) = made.get(&*id) {
-            driver.programs.add(node, &made.program);
+            driver.programs.add(node, &made.program, &driver.mailbox);
         }
-        if let Some(row) = live.get(&*id) {
-            driver.cache.restore(node, &row.extra);
+        if let Some(note) = cached.get(&*id) {
+            driver.cache.notes.insert(node, note.clone());
         }
         if open.contains(&*id) {
             found.insert(id, node);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use model::ExecutionId;
+use model::{EntityId, ExecutionId};
 use proto::pinion::plugin::v1::PhaseInfo;
 use store::row::ExecutionKey;
 
@@ -65,6 +65,18 @@ impl Registry {
             mailbox.leave(|mail| write(mail.named.entry((node_id.to_owned(), attempt)).or_default()));
         }
         mailbox.is_some()
+    }
+
+    /// Whether a task of an execution may read a secret; nothing when this host does not drive the execution.
+    pub(crate) fn may_read(
+        &self,
+        execution: &ExecutionId,
+        task: &EntityId,
+        (group, key): (&str, &str),
+    ) -> Option<bool> {
+        let mailbox = self.lock().by_id.get(execution).cloned()?;
+        let allowed = mailbox.declared().allows(task, group, key);
+        Some(allowed)
     }
 
     /// Number of executions in memory.

@@ -323,7 +323,7 @@ pub(crate) fn spec_uri(row: &NodeExecutionRow) -> Option<String> {
 
 /// A node as its row, that of its current attempt, and the workflow it made tell.
 pub(crate) fn node_snapshot(
-    row: &NodeExecutionRow,
+    row: NodeExecutionRow,
     attempt: Option<&TaskExecutionRow>,
     expansion: Option<Expansion>,
 ) -> Result<NodeSnapshot, Unreadable> {
@@ -332,8 +332,8 @@ pub(crate) fn node_snapshot(
     // The row beside an array is no attempt of it.
     let attempt = attempt.filter(|_| row.flags & NodeFlags::IS_ARRAY == 0);
     Ok(NodeSnapshot {
-        id: row.node_id.clone(),
-        parent: row.parent_id.clone(),
+        id: row.node_id,
+        parent: row.parent_id,
         phase,
         attempt: u32::try_from(row.attempt).unwrap_or_default(),
         attempt_row: attempt.map(attempt_row).unwrap_or_default(),
@@ -341,9 +341,9 @@ pub(crate) fn node_snapshot(
         detail: row.detail,
         expansion,
         error: read_error(&row.error)?,
-        input_uri: row.input_uri.clone(),
-        output_uri: row.output_uri.clone(),
-        deck_uri: row.deck_uri.clone(),
+        input_uri: row.input_uri,
+        output_uri: row.output_uri,
+        deck_uri: row.deck_uri,
         queued_at: row.queued_at,
         started_at: row.started_at,
         attempt_started_at: row.attempt_started_at,

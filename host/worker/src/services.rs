@@ -11,14 +11,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use blob::Blob;
 use bytes::Bytes;
-use model::ExecutionId;
+use model::{EntityId, EntityKind, ExecutionId};
 use plugins::pools::{PoolError, Pools};
 use plugins::{HostServices, status, unimplemented};
 use prost::Message;
 use proto::flyteidl::core::TaskExecutionIdentifier;
 use proto::pinion::plugin::v1::{
     EmitKind, Event, HostMethod, ObjectApplyRequest, ObjectApplyResponse, ObjectDeleteRequest,
-    ObjectDeleteResponse, ObjectGetRequest, ObjectGetResponse, ObjectRef, Status, TokenAllocateRequest,
+    ObjectDeleteResponse, ObjectGetRequest, ObjectGetResponse, ObjectRef, SecretGetRequest,
+    SecretGetResponse, Status, TokenAllocateRequest,
     TokenAllocateResponse, TokenReleaseRequest, TokenReleaseResponse, WakeRequest, WakeResponse,
 };
 
@@ -30,6 +31,7 @@ use crate::registry::Registry;
 
 const INVALID_ARGUMENT: u32 = 3;
 const NOT_FOUND: u32 = 5;
+const PERMISSION_DENIED: u32 = 7;
 const UNAVAILABLE: u32 = 14;
 
 /// What the services are carried out with.
@@ -123,6 +125,26 @@ impl Services {
         }
     }
 
+    /// A secret that the task of the attempt declares.
+    async fn secret(&self, plugin_id: &str, request: SecretGetRequest) -> Result<SecretGetResponse, Status> {
+        let (execution, ..) = attempt_of(request.id.as_ref())?;
+        let task = request.id.as_ref().and_then(|id| id.task_id.as_ref());
+        let task = task.ok_or_else(|| invalid("id.task_id is missing"))?;
+        let task =
+            EntityId::from_proto(EntityKind::Task, task).map_err(|error| invalid(&error.to_string()))?;
+        let (group, key) = (request.group.as_str(), request.key.as_str());
+        match self.deps.registry.may_read(&execution, &task, (group, key)) {
+            Some(true) => secret::get(&self.deps.secrets, plugin_id, request).await,
+            Some(false) => {
+                let message = format!(
+                    "{task} does not declare secret {group}/{key}; add it to the task's secret requests"
+                );
+                Err(status(PERMISSION_DENIED, "SecretNotDeclared", message))
+            }
+            None => Err(status(NOT_FOUND, "NotDrivenHere", format!("{execution} is not driven by this host"))),
+        }
+    }
+
     fn wake(&self, request: WakeRequest) -> Result<WakeResponse, Status> {
         let (execution, node, attempt) = attempt_of(request.id.as_ref())?;
         if self.deps.registry.wake(&execution, &node, attempt) {
@@ -143,9 +165,7 @@ impl HostServices for Services {
             Some(HostMethod::BlobHead) => encode(data::head(&self.deps.blob, decode(&request)?).await),
             Some(HostMethod::BlobList) => encode(data::list(&self.deps.blob, decode(&request)?).await),
             Some(HostMethod::InputsGet) => encode(data::inputs(&self.deps.blob, decode(&request)?).await),
-            Some(HostMethod::SecretGet) => {
-                encode(secret::get(&self.deps.secrets, plugin_id, decode(&request)?).await)
-            }
+            Some(HostMethod::SecretGet) => encode(self.secret(plugin_id, decode(&request)?).await),
             Some(HostMethod::TokenAllocate) => encode(self.token_allocate(decode(&request)?).await),
             Some(HostMethod::TokenRelease) => encode(self.token_release(decode(&request)?).await),
             Some(HostMethod::ObjectApply) => encode(self.object_apply(decode(&request)?).await),

@@ -1,7 +1,7 @@
 //! Measures list calls on a database with a million executions, through the API.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use proto::flyteidl::admin::{NamedEntityIdentifier, ResourceListRequest, Sort, sort};
@@ -93,6 +93,35 @@ pub async fn run(scope: &Scope, report: &mut Report) -> Result<()> {
         let what = format!("list of {N} executions, {}: p99", question.what);
         report.figure("P14", what, p99, Some(Target::AtMost(LIMIT)));
         report.figure("P14", format!("list of {N} executions, {}: p50", question.what), p50, None);
+    }
+    gateway(scope, report, &server, &mut api).await
+}
+
+/// The same page over gRPC and over REST in both encodings, in turns.
+async fn gateway(scope: &Scope, report: &mut Report, server: &tests::Server, api: &mut Api) -> Result<()> {
+    let client = reqwest::Client::new();
+    let path = format!("api/v1/executions/{PROJECT}/{DOMAIN}?limit=100&sort_by.key=created_at");
+    let url = format!("http://127.0.0.1:{}/{path}", server.port);
+    let encodings = ["application/octet-stream", "application/json"];
+    let [mut grpc, mut binary, mut json] = [0; 3].map(|_| Sample::new(Unit::Seconds));
+    for round in 0..scope.rounds {
+        report.progress(&format!("round {} of {}: the latest over REST", round + 1, scope.rounds));
+        for _ in 0..CALLS {
+            let (_, time) = api.list(request(&QUESTIONS[0])).await?;
+            grpc.push(time.as_secs_f64());
+            for (encoding, taken) in encodings.iter().zip([&mut binary, &mut json]) {
+                let start = Instant::now();
+                let reply = client.get(&url).header("accept", *encoding).send().await?.error_for_status()?;
+                ensure!(!reply.bytes().await?.is_empty(), "REST answered nothing");
+                taken.push(start.elapsed().as_secs_f64());
+            }
+        }
+    }
+    for (what, taken) in [("binary", binary), ("JSON", json)] {
+        let ratio = Sample::of(Unit::Times, [taken.median() / grpc.median()]);
+        let p50 = Sample::of(Unit::Seconds, [taken.median()]);
+        report.figure("P14", format!("a page of 100 executions over REST, {what}: p50"), p50, None);
+        report.figure("P14", format!("a page of 100 executions, REST {what} against gRPC"), ratio, None);
     }
     Ok(())
 }

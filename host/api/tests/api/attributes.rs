@@ -267,3 +267,27 @@ async fn a_launch_takes_what_holds_for_its_workflow() {
     request.spec.as_mut().unwrap().cluster_assignment = Some(elsewhere);
     assert_eq!(code(admin.create_execution(request).await), Code::InvalidArgument);
 }
+
+#[tokio::test]
+async fn a_task_may_not_ask_for_more_than_its_place_allows() {
+    use proto::flyteidl::core::resources::{ResourceEntry, ResourceName};
+    let world = world().await;
+    let mut admin = world.admin.clone();
+    let request = |version: &str, memory: &str| {
+        let mut request = task_request("t", version);
+        let template = request.spec.as_mut().unwrap().template.as_mut().unwrap();
+        let Some(task_template::Target::Container(container)) = &mut template.target else { panic!() };
+        let entry = ResourceEntry { name: ResourceName::Memory as i32, value: memory.to_owned() };
+        container.resources = Some(Resources { requests: vec![entry], limits: vec![] });
+        request
+    };
+    admin.create_task(request("v1", "64Gi")).await.unwrap();
+    let most = TaskResourceSpec { memory: "1Gi".to_owned(), ..TaskResourceSpec::default() };
+    let resources = TaskResourceAttributes { defaults: None, limits: Some(most) };
+    let update = domain(matching(Target::TaskResourceAttributes(resources)));
+    admin.update_project_domain_attributes(update).await.unwrap();
+    admin.create_task(request("v2", "1024Mi")).await.unwrap();
+    let refused = admin.create_task(request("v3", "64Gi")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("64Gi, more than the 1Gi allowed here"), "{refused:?}");
+}

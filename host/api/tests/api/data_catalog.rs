@@ -278,7 +278,12 @@ async fn lists_have_pages_and_filters() {
         let request = dc::ListArtifactsRequest {
             dataset: Some(dataset_id(&keys[0])),
             filter: Some(dc::FilterExpression { filters: filters.collect() }),
-            pagination: Some(dc::PaginationOptions { limit, token: token.to_owned(), sort_key: 0, sort_order }),
+            pagination: Some(dc::PaginationOptions {
+                limit,
+                token: token.to_owned(),
+                sort_key: 0,
+                sort_order,
+            }),
         };
         o.datasets.clone().list_artifacts(request).await.map(tonic::Response::into_inner)
     };
@@ -306,7 +311,8 @@ async fn lists_have_pages_and_filters() {
     let of_dataset = PropertyFilter::DatasetFilter(dc::DatasetPropertyFilter { property: Some(project) });
     assert_eq!(code(list(vec![of_dataset.clone()], 1, "", 0).await), Code::InvalidArgument);
     let filters = vec![dc::SinglePropertyFilter { property_filter: Some(of_dataset), operator: 0 }];
-    let request = dc::ListDatasetsRequest { filter: Some(dc::FilterExpression { filters }), pagination: None };
+    let request =
+        dc::ListDatasetsRequest { filter: Some(dc::FilterExpression { filters }), pagination: None };
     let datasets = o.datasets.clone().list_datasets(request).await.unwrap().into_inner();
     assert_eq!((datasets.datasets.len(), datasets.next_token.as_str()), (1, ""));
 }
@@ -408,10 +414,7 @@ async fn a_reservation_is_one_for_all() {
     assert_eq!(by_key("b").await, "a", "only the owner releases");
     o.datasets.clone().release_reservation(release("a")).await.unwrap();
     assert_eq!(by_key("b").await, "b");
-    let release = cs::ReleaseReservationRequest {
-        key: key.cache_key().to_owned(),
-        owner_id: "b".to_owned(),
-    };
+    let release = cs::ReleaseReservationRequest { key: key.cache_key().to_owned(), owner_id: "b".to_owned() };
     o.cache.clone().release_reservation(release).await.unwrap();
     assert_eq!(by_tag("a", 1).await.owner_id, "a");
 }
@@ -459,13 +462,13 @@ async fn outputs_by_reference_are_left_where_they_are() {
     o._world.blob.put(&reference, bytes.into()).await.unwrap();
     let output = cs::CachedOutput {
         output: Some(cs::cached_output::Output::OutputUri(reference.as_str().to_owned())),
-        metadata: Some(cs::Metadata {
-            source_identifier: Some(task_id("v1")),
-            ..cs::Metadata::default()
-        }),
+        metadata: Some(cs::Metadata { source_identifier: Some(task_id("v1")), ..cs::Metadata::default() }),
     };
-    let request =
-        cs::PutCacheRequest { key: key.cache_key().to_owned(), output: Some(output.clone()), overwrite: false };
+    let request = cs::PutCacheRequest {
+        key: key.cache_key().to_owned(),
+        output: Some(output.clone()),
+        overwrite: false,
+    };
     o.cache.clone().put(request).await.unwrap();
     assert_eq!(o.cached(&key).await.unwrap().output, output.output);
     assert_eq!(o.by_tag(&key).await.unwrap().data, data(5));

@@ -275,7 +275,8 @@ async fn a_signal_keeps_its_value() {
     world.register("v1").await;
     world.start("e1").await;
     let signal = SignalIdentifier { signal_id: "s".to_owned(), execution_id: Some(execution_id("e1")) };
-    let make = SignalGetOrCreateRequest { id: Some(signal.clone()), r#type: Some(simple(SimpleType::Integer)) };
+    let make =
+        SignalGetOrCreateRequest { id: Some(signal.clone()), r#type: Some(simple(SimpleType::Integer)) };
     world.signals.clone().get_or_create_signal(make).await.unwrap();
     let set = SignalSetRequest { id: Some(signal), value: Some(integer(5)) };
     let bytes = salt("SignalSetRequest", &set, "x");

@@ -241,16 +241,22 @@ async fn nonsense_on_the_socket_harms_nobody() {
 async fn drain_ends_open_calls_and_idle_connections() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let slow = || async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        "done"
+    let arrived = std::sync::Arc::new(tokio::sync::Notify::new());
+    let telling = arrived.clone();
+    let slow = move || {
+        let telling = telling.clone();
+        async move {
+            telling.notify_one();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            "done"
+        }
     };
     let router = axum::Router::new().route("/slow", axum::routing::get(slow));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let served = tokio::spawn(api::serve(listener, router, async move { drop(stopped.await) }));
     let idle = tokio::net::TcpStream::connect(address).await.unwrap();
     let open = tokio::spawn(reqwest::get(format!("http://{address}/slow")));
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    arrived.notified().await;
     stop.send(()).unwrap();
     assert_eq!(open.await.unwrap().unwrap().text().await.unwrap(), "done");
     tokio::time::timeout(Duration::from_secs(5), served).await.unwrap().unwrap();

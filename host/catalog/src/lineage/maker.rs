@@ -94,8 +94,7 @@ impl Walk<'_> {
 
     async fn facts(&mut self, key: &Key, depth: u32) -> Result<Facts> {
         let id = &key.node;
-        let mut head =
-            Maker { execution: path(&id.execution), node: id.node_id.clone(), ..Maker::default() };
+        let mut head = Maker { execution: path(&id.execution), node: id.node_id.clone(), ..Maker::default() };
         let Some(place) = self.place(id).await? else {
             return Ok(Facts { head, around: Some(Around::default()) });
         };
@@ -139,11 +138,7 @@ impl Walk<'_> {
     }
 
     /// What a binding is made of. Calls itself for each workflow around the node only.
-    fn origins<'s>(
-        &'s mut self,
-        site: &'s Site,
-        binding: &'s Binding,
-    ) -> BoxFuture<'s, Result<Vec<Origin>>> {
+    fn origins<'s>(&'s mut self, site: &'s Site, binding: &'s Binding) -> BoxFuture<'s, Result<Vec<Origin>>> {
         Box::pin(async move {
             let mut wanted: Vec<(&str, &str)> = Vec::new();
             if let Some(data) = &binding.binding {
@@ -254,7 +249,9 @@ impl Walk<'_> {
     /// The execution that a launch plan node started.
     async fn child_of(&mut self, place: &Place) -> Result<Option<Arc<Run>>> {
         let closure: NodeExecutionClosure = decode(&place.row.extra, "closure", &place.row.node_id)?;
-        let Some(TargetMetadata::WorkflowNodeMetadata(child)) = closure.target_metadata else { return Ok(None) };
+        let Some(TargetMetadata::WorkflowNodeMetadata(child)) = closure.target_metadata else {
+            return Ok(None);
+        };
         let Some(child) = child.execution_id else { return Ok(None) };
         self.run(&ExecutionId::new(&child.project, &child.domain, &child.name)).await
     }
@@ -304,14 +301,10 @@ impl Tree<'_> {
 
     fn sources(&mut self, origins: &[Origin]) -> Vec<Source> {
         let source = |origin: &Origin| match origin {
-            Origin::Output(output, key) => {
-                Source::Output { output: output.clone(), maker: self.maker(key) }
+            Origin::Output(output, key) => Source::Output { output: output.clone(), maker: self.maker(key) },
+            Origin::Given { input, execution, from } => {
+                Source::Given { input: input.clone(), execution: execution.clone(), from: self.sources(from) }
             }
-            Origin::Given { input, execution, from } => Source::Given {
-                input: input.clone(),
-                execution: execution.clone(),
-                from: self.sources(from),
-            },
             Origin::Constant => Source::Constant,
             Origin::Unknown(reason) => Source::Unknown { reason: reason.clone() },
         };

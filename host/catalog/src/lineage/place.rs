@@ -245,7 +245,8 @@ impl<'a> Walk<'a> {
                     return Ok(None);
                 };
                 let closure = &place.site.scope.closure;
-                let templates = closure.sub_workflows.iter().filter_map(|workflow| workflow.template.as_ref());
+                let templates =
+                    closure.sub_workflows.iter().filter_map(|workflow| workflow.template.as_ref());
                 let template = templates.into_iter().find(|template| template.id.as_ref() == Some(wanted));
                 Ok(template.map(|template| Scope {
                     closure: Arc::clone(closure),
@@ -265,7 +266,9 @@ impl<'a> Walk<'a> {
     async fn dynamic(&self, row: &NodeExecutionRow) -> Result<Option<Arc<CompiledWorkflowClosure>>> {
         let closure: NodeExecutionClosure = decode(&row.extra, "closure", &row.node_id)?;
         let Some((dir, _)) = closure.dynamic_job_spec_uri.rsplit_once('/') else { return Ok(None) };
-        let Ok(reference) = DataReference::parse(format!("{dir}/dynamic_compiled.pb")) else { return Ok(None) };
+        let Ok(reference) = DataReference::parse(format!("{dir}/dynamic_compiled.pb")) else {
+            return Ok(None);
+        };
         match self.catalog.outputs.blob.get_limited(&reference, MAX_COMPILED).await {
             Ok(bytes) => Ok(CompiledWorkflowClosure::decode(bytes).ok().map(Arc::new)),
             Err(error) if error.is_transient() => Err(error.into()),
@@ -308,7 +311,8 @@ pub(crate) fn promises<'b>(data: &'b BindingData, visit: &mut impl FnMut(&'b str
 /// What a node runs, in words.
 pub(crate) fn runs(node: &Node) -> String {
     use proto::flyteidl::core::task_node;
-    let named = |kind: &str, id: &proto::flyteidl::core::Identifier| format!("{kind} {}@{}", id.name, id.version);
+    let named =
+        |kind: &str, id: &proto::flyteidl::core::Identifier| format!("{kind} {}@{}", id.name, id.version);
     match &node.target {
         Some(node::Target::TaskNode(task)) => match &task.reference {
             Some(task_node::Reference::ReferenceId(id)) => named("task", id),

@@ -65,7 +65,9 @@ impl Target {
         }
         let (node, output) = match parts.as_slice() {
             [id] => (Named::Artifact((*id).to_owned()), None),
-            [execution, node] => (Named::Node(ExecutionId::new(project, domain, execution), (*node).into()), None),
+            [execution, node] => {
+                (Named::Node(ExecutionId::new(project, domain, execution), (*node).into()), None)
+            }
             [execution, node, output] => {
                 (Named::Node(ExecutionId::new(project, domain, execution), (*node).into()), Some(*output))
             }

@@ -39,7 +39,12 @@ enum Then {
 
 impl Walk<'_> {
     /// The nodes that used an output, or any output, to a depth.
-    pub(crate) async fn uses(&mut self, node: &NodeRef, output: Option<&str>, depth: u32) -> Result<Vec<Use>> {
+    pub(crate) async fn uses(
+        &mut self,
+        node: &NodeRef,
+        output: Option<&str>,
+        depth: u32,
+    ) -> Result<Vec<Use>> {
         let root = Key::Output(node.clone(), output.map(str::to_owned));
         let mut known: HashMap<Key, Vec<Link>> = HashMap::new();
         let mut queue = VecDeque::from([(root.clone(), depth)]);
@@ -169,7 +174,9 @@ impl Walk<'_> {
     /// Who used an output of an execution: those who used the node that started it.
     async fn of_execution(&mut self, place: &Place, output: &str) -> Result<Vec<Link>> {
         let Some((key, node)) = &place.site.run.row.parent_node else { return Ok(Vec::new()) };
-        let Some(parent) = self.catalog.store.execution_get_by_key(*key).await? else { return Ok(Vec::new()) };
+        let Some(parent) = self.catalog.store.execution_get_by_key(*key).await? else {
+            return Ok(Vec::new());
+        };
         self.of_output(&NodeRef::new(&parent.id, node), Some(output)).await
     }
 

@@ -43,10 +43,7 @@ async fn what_was_put_is_found() {
     assert_eq!(stored.dataset_id.as_ref(), Some(&one.dataset));
     let Lookup::Hit(hit) = look(&w, &one).await else { panic!("a miss") };
     assert_eq!((hit.outputs, hit.metadata), (outputs(7), stored));
-    assert_eq!(
-        hit.explanation.to_string(),
-        "hit: outputs of project/domain/e1/n0 attempt 0, made 60 s ago"
-    );
+    assert_eq!(hit.explanation.to_string(), "hit: outputs of project/domain/e1/n0 attempt 0, made 60 s ago");
     assert!(matches!(look(&w, &two).await, Lookup::Miss(_)));
 }
 

@@ -87,10 +87,7 @@ async fn own_hashes_and_evictions_are_shown() {
 #[tokio::test]
 async fn what_can_not_be_explained_says_why() {
     let w = laid_out(&[("n0", ran(1, 2, 0))]).await;
-    let error = w
-        .catalog
-        .explain(&ExecutionId::new("project", "domain", "e"), "n9", LATER)
-        .await
-        .unwrap_err();
+    let error =
+        w.catalog.explain(&ExecutionId::new("project", "domain", "e"), "n9", LATER).await.unwrap_err();
     assert_eq!(error.to_string(), "node project/domain/e/n9 does not exist");
 }

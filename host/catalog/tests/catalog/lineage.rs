@@ -5,8 +5,7 @@ use proto::flyteidl::core::*;
 
 use crate::catalog::build::{integer, node_id, outputs, source, template as task_template};
 use crate::catalog::flow::{
-    Ran, below, bind, branch, hit, launch_plan, literals, node, started, sub_workflow, task,
-    template,
+    Ran, below, bind, branch, hit, launch_plan, literals, node, started, sub_workflow, task, template,
 };
 use crate::catalog::world::{NOW, World, world};
 
@@ -21,7 +20,8 @@ fn within(parent: &str, spec: &'static str) -> Ran {
 /// Execution `e`: `n0 -> n1 -> n2 (a sub-workflow) -> n3 (a branch) -> n4 (starts execution f) -> n5`.
 async fn laid_out() -> World {
     let w = world().await;
-    let inner = template("inner", vec![node("m0", task("c"), vec![bind("x", "", "in")])], vec![bind("o", "m0", "o")]);
+    let inner =
+        template("inner", vec![node("m0", task("c"), vec![bind("x", "", "in")])], vec![bind("o", "m0", "o")]);
     let arms = branch(
         node("a0", task("d"), vec![bind("x", "n2", "o")]),
         node("a1", task("d"), vec![bind("x", "n2", "o")]),
@@ -39,7 +39,11 @@ async fn laid_out() -> World {
         vec![bind("out", "n5", "o")],
     );
     w.register_workflow(outer, vec![inner]).await;
-    let child = template("child", vec![node("c0", task("g"), vec![bind("x", "start-node", "x")])], vec![bind("o", "c0", "o")]);
+    let child = template(
+        "child",
+        vec![node("c0", task("g"), vec![bind("x", "start-node", "x")])],
+        vec![bind("o", "c0", "o")],
+    );
     w.register_workflow(child, Vec::new()).await;
     let e = w
         .run(
@@ -52,7 +56,10 @@ async fn laid_out() -> World {
                 ("n2", Ran::default()),
                 (&below("n2", "m0"), within("n2", "m0")),
                 ("n3", Ran::default()),
-                (&below("n3", "a0"), Ran { phase: Some(node_execution::Phase::Skipped), ..within("n3", "a0") }),
+                (
+                    &below("n3", "a0"),
+                    Ran { phase: Some(node_execution::Phase::Skipped), ..within("n3", "a0") },
+                ),
                 (&below("n3", "a1"), within("n3", "a1")),
                 ("n4", Ran { extra: Some(started("f")), ..Ran::default() }),
                 ("n5", Ran::default()),
@@ -115,7 +122,9 @@ fn of_uses(uses: &[Use]) -> String {
         let place = place(&it.execution, &it.node);
         let what = match it.kind {
             UseKind::Input => format!("{place}.{}", it.input),
-            UseKind::LaunchPlan => format!("{place}.{}=>{}", it.input, it.started.rsplit('/').next().unwrap()),
+            UseKind::LaunchPlan => {
+                format!("{place}.{}=>{}", it.input, it.started.rsplit('/').next().unwrap())
+            }
             UseKind::CacheHit => format!("hit {place}"),
             UseKind::Output => format!("out {}", it.input),
         };
@@ -130,10 +139,7 @@ async fn upstream_goes_through_every_kind_of_node() {
     let w = laid_out().await;
     let m0 = below("n2", "m0");
     let a1 = below("n3", "a1");
-    assert_eq!(
-        of_maker(&lineage(&w, "e/n1/o", 9).await.made_by),
-        "n1(x=o@n0(x=given x of e) k=constant)"
-    );
+    assert_eq!(of_maker(&lineage(&w, "e/n1/o", 9).await.made_by), "n1(x=o@n0(x=given x of e) k=constant)");
     let n2 = format!("n2(in o@{m0}(x=o@n1(x=o@n0(x=given x of e) k=constant)) in=o@n1..)");
     assert_eq!(of_maker(&lineage(&w, "e/n2/o", 9).await.made_by), n2);
     let n3 = format!("n3(in o@{a1}(x=o@{n2}) c=o@n0..)");
@@ -144,10 +150,7 @@ async fn upstream_goes_through_every_kind_of_node() {
     assert_eq!(found.of.uri, "flyte://v1/project/domain/f/c0/o/o");
     assert_eq!((found.made_by.inputs[0].value.as_str(), found.made_by.runs.as_str()), ("5", "task g@v1"));
     let n5 = lineage(&w, "flyte://v1/project/domain/e/n5/0/o/o", 9).await;
-    assert_eq!(
-        of_maker(&n5.made_by),
-        format!("n5(x=o@n4(in o@f:c0(x=given x of f by o@{n3}) x=o@n3..))")
-    );
+    assert_eq!(of_maker(&n5.made_by), format!("n5(x=o@n4(in o@f:c0(x=given x of f by o@{n3}) x=o@n3..))"));
 }
 
 #[tokio::test]
@@ -187,10 +190,7 @@ async fn the_cache_links_executions_both_ways() {
     )
     .await;
     let made = lineage(&w, "g/n1/o", 9).await;
-    assert_eq!(
-        of_maker(&made.made_by),
-        "g:n1(x=o@g:n0(cache n0(x=given x of e) x=given x of g) k=constant)"
-    );
+    assert_eq!(of_maker(&made.made_by), "g:n1(x=o@g:n0(cache n0(x=given x of e) x=given x of g) k=constant)");
     let used = lineage(&w, "e/n0/o", 2).await;
     assert_eq!(of_uses(&used.used_by), "n1.x(n2.in) n3.c(n4.x=>f) hit g:n0(g:n1.x)");
     assert_eq!(used.of.cached.len(), 1);
@@ -204,13 +204,19 @@ async fn workflows_made_at_run_time_are_walked() {
     let w = world().await;
     let outer = template(
         "maker",
-        vec![node("n0", task("dyn"), vec![bind("x", "", "x")]), node("n1", task("b"), vec![bind("x", "n0", "o")])],
+        vec![
+            node("n0", task("dyn"), vec![bind("x", "", "x")]),
+            node("n1", task("b"), vec![bind("x", "n0", "o")]),
+        ],
         Vec::new(),
     );
     w.register_workflow(outer, Vec::new()).await;
     let made = template(
         "made",
-        vec![node("d0", task("a"), vec![bind("x", "", "")]), node("d1", task("a"), vec![bind("x", "d0", "o")])],
+        vec![
+            node("d0", task("a"), vec![bind("x", "", "")]),
+            node("d1", task("a"), vec![bind("x", "d0", "o")]),
+        ],
         vec![bind("o", "d1", "o")],
     );
     let closure = CompiledWorkflowClosure {

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use base64::Engine as _;
 use catalog::literal_hash;
+use proptest::prelude::*;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage};
-use proptest::prelude::*;
 use proto::flyteidl::core::*;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -65,7 +65,8 @@ fn structure() -> impl Strategy<Value = prost_types::Struct> {
     let leaf = prop_oneof![
         Just(value(Kind::NullValue(0))),
         any::<bool>().prop_map(move |it| value(Kind::BoolValue(it))),
-        any::<f64>().prop_filter("JSON has no other numbers", |it| it.is_finite())
+        any::<f64>()
+            .prop_filter("JSON has no other numbers", |it| it.is_finite())
             .prop_map(move |it| value(Kind::NumberValue(it))),
         any::<String>().prop_map(move |it| value(Kind::StringValue(it))),
     ];
@@ -115,8 +116,8 @@ fn scalar_value() -> impl Strategy<Value = scalar::Value> {
 }
 
 fn literal_value() -> impl Strategy<Value = Literal> {
-    let scalar = prop::option::of(scalar_value())
-        .prop_map(|value| literal::Value::Scalar(Box::new(Scalar { value })));
+    let scalar =
+        prop::option::of(scalar_value()).prop_map(|value| literal::Value::Scalar(Box::new(Scalar { value })));
     let offloaded = (any::<String>(), any::<u64>()).prop_map(|(uri, size_bytes)| {
         let inferred_type = None;
         literal::Value::OffloadedMetadata(LiteralOffloadedMetadata { uri, size_bytes, inferred_type })

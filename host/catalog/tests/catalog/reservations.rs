@@ -30,9 +30,8 @@ async fn one_holds_it_until_it_is_silent() {
 async fn a_release_wakes_those_who_wait() {
     let w = world().await;
     let mut wakes = w.store.subscribe();
-    let ask = async |owner: &str, waiter| {
-        w.catalog.reserve(&key(), owner, 10 * SECOND, NOW, waiter).await.unwrap()
-    };
+    let ask =
+        async |owner: &str, waiter| w.catalog.reserve(&key(), owner, 10 * SECOND, NOW, waiter).await.unwrap();
     ask("a", Some(ExecutionKey(1))).await;
     for waiter in [2, 3, 3] {
         assert!(matches!(ask("other", Some(ExecutionKey(waiter))).await, Reservation::Held { .. }));

@@ -54,7 +54,10 @@ async fn refusals_say_what_is_wrong() {
         (get(&w, "lineage?nothing=1").await, StatusCode::BAD_REQUEST),
         (get(&w, "cache/explain/p/d/e/n0").await, StatusCode::NOT_FOUND),
         (post(&w, "cache/list", &json!({ "token": "x" })).await, StatusCode::BAD_REQUEST),
-        (post(&w, "cache/list", &json!({ "select": { "tusk": "t" } })).await, StatusCode::UNPROCESSABLE_ENTITY),
+        (
+            post(&w, "cache/list", &json!({ "select": { "tusk": "t" } })).await,
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
     ] {
         let (status, body) = request;
         assert_eq!(status, want, "{body}");

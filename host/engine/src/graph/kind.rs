@@ -59,6 +59,8 @@ pub enum NodeKind {
         individual_inputs: bool,
         /// Whether all elements run even when too many have failed already.
         run_all: bool,
+        /// Whether the inner node's interface is that of one element; else SDKs have made lists of it already.
+        original_interface: bool,
     },
     /// Waits.
     Gate(GateKind),
@@ -216,6 +218,7 @@ fn array(array: &core::ArrayNode, inner: GraphIdx, picks_its_part: bool) -> Node
         bound_inputs: array.bound_inputs.as_slice().into(),
         individual_inputs: array.data_mode() == DataMode::IndividualInputFiles || !picks_its_part,
         run_all: array.run_all_sub_nodes,
+        original_interface: array.is_original_sub_node_interface.unwrap_or_default(),
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) fn content(run: &Execution, node: NodeIdx, detail: i64) -> Option<Con
         individual_inputs,
         run_all,
         bound_inputs: _,
+        original_interface: _,
     } = run.graph_node(node).kind
     else {
         return None;

@@ -99,15 +99,8 @@ fn age(text: &str) -> Result<u64, String> {
 
 impl Which {
     fn is_all(&self) -> bool {
-        let texts = [
-            &self.task,
-            &self.dataset,
-            &self.version,
-            &self.tag,
-            &self.artifact,
-            &self.key,
-            &self.execution,
-        ];
+        let texts =
+            [&self.task, &self.dataset, &self.version, &self.tag, &self.artifact, &self.key, &self.execution];
         texts.iter().all(|text| text.is_none()) && self.older_than.is_none() && self.unused_for.is_none()
     }
 
@@ -147,7 +140,8 @@ async fn list(target: &Target, which: &Which, limit: u32, output: Format) -> Res
         println!("{answer:#}");
         return Ok(());
     }
-    let page: Entries = serde_json::from_value(answer).context("the server's answer is of another version")?;
+    let page: Entries =
+        serde_json::from_value(answer).context("the server's answer is of another version")?;
     print_entries(&page.entries);
     if !page.token.is_empty() {
         println!("... and more; ask for more with --limit");
@@ -165,7 +159,8 @@ async fn evict(target: &Target, which: &Which, all: bool, dry_run: bool, output:
         println!("{answer:#}");
         return Ok(());
     }
-    let evicted: Evicted = serde_json::from_value(answer).context("the server's answer is of another version")?;
+    let evicted: Evicted =
+        serde_json::from_value(answer).context("the server's answer is of another version")?;
     print_entries(&evicted.entries);
     let would = if dry_run { "would be evicted" } else { "evicted" };
     println!("{} {would}", evicted.count);
@@ -197,8 +192,7 @@ async fn explain(target: &Target, node: &str, output: Format) -> Result<()> {
         [project, domain, execution, node] => (*project, *domain, *execution, *node),
         _ => bail!("`{node}` is neither EXECUTION/NODE nor PROJECT/DOMAIN/EXECUTION/NODE"),
     };
-    let path =
-        format!("cache/explain/{}/{}/{}/{}", part(project), part(domain), part(execution), part(node));
+    let path = format!("cache/explain/{}/{}/{}/{}", part(project), part(domain), part(execution), part(node));
     let answer = target.get_json(&path, &[]).await?;
     if output == Format::Json {
         println!("{answer:#}");

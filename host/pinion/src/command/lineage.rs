@@ -34,7 +34,8 @@ pub(crate) async fn run(target: &Target, args: &Args) -> Result<()> {
         println!("{answer:#}");
         return Ok(());
     }
-    let lineage: Lineage = serde_json::from_value(answer).context("the server's answer is of another version")?;
+    let lineage: Lineage =
+        serde_json::from_value(answer).context("the server's answer is of another version")?;
     print!("{}", shown(&lineage));
     Ok(())
 }

@@ -76,7 +76,7 @@ fn shown(plan: &Value, all: bool) -> String {
     let count = |decision: &str| plan["counts"][decision].as_u64().unwrap_or_default();
     let hint = if all || count("reused") == 0 { "" } else { " (--all lists them)" };
     out.push_str(&format!(
-        "{} nodes are reused{hint}, {} are gone through, {} run\n",
+        "nodes: {} reused{hint}, {} gone through, {} run\n",
         count("reused"),
         count("continues"),
         count("runs")
@@ -114,7 +114,7 @@ mod tests {
         });
         let found = shown(&plan, false);
         assert!(found.contains("n1") && found.contains("it failed with E7"), "{found}");
-        assert!(found.contains("2 nodes are reused (--all lists them), 0 are gone through, 1 run"), "{found}");
+        assert!(found.contains("nodes: 2 reused (--all lists them), 0 gone through, 1 run"), "{found}");
         assert!(found.contains("has not ended"), "{found}");
         assert!(!shown(&plan, true).contains("--all"));
     }

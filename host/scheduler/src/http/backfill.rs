@@ -190,7 +190,7 @@ async fn read(scheduler: &Scheduler, id: &str) -> Result<BackfillRow, Error> {
 
 async fn show_one(scheduler: &Scheduler, id: &str) -> Answer<Shown> {
     let row = read(scheduler, id).await?;
-    let counts = scheduler.inner.deps.store.backfill_counts(&[row.id.clone()]).await?;
+    let counts = scheduler.inner.deps.store.backfill_counts(std::slice::from_ref(&row.id)).await?;
     let counts = counts.get(&row.id).copied().unwrap_or_default();
     Ok(Json(show(row, &counts)))
 }

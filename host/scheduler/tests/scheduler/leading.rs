@@ -90,7 +90,7 @@ async fn what_one_host_changes_wakes_the_host_that_leads() {
         let name = scheduler::of_backfill_tick(&id, START.plus(-HOUR));
         let running = async || {
             world.clock.advance(100_000);
-            world.store.backfill_counts(&[id.clone()]).await.unwrap()[&id].running == 1
+            world.store.backfill_counts(std::slice::from_ref(&id)).await.unwrap()[&id].running == 1
         };
         world.until("the tick runs", running).await;
         // The end of its execution is told by another host's store.

@@ -250,8 +250,8 @@ async fn uses_are_counted_and_keep_entries() {
             node_id: node.to_owned(),
             used_at: at,
         };
-        let uses =
-            [("a", "n0", 0), ("a", "n0", 0), ("a", "n1", 1), ("z", "n0", 0)].map(|(a, n, at)| used(a, n, NOW.plus(at)));
+        let uses = [("a", "n0", 0), ("a", "n0", 0), ("a", "n1", 1), ("z", "n0", 0)]
+            .map(|(a, n, at)| used(a, n, NOW.plus(at)));
         w.store.catalog_use_insert(uses.into()).await.unwrap();
         w.store.catalog_use_insert(vec![used("a", "n0", NOW.plus(50))]).await.unwrap();
         let row = found(&w.store, "k").await.unwrap();
@@ -285,7 +285,9 @@ async fn of_many_who_ask_one_owns_and_the_others_are_woken() {
         let asked = (0..40).map(|n| {
             let store = if n % 2 == 0 { w.store.clone() } else { other.clone() };
             let wish = wish(&format!("o{n}"), 0, Some(ExecutionKey(n)));
-            tokio::spawn(async move { (wish.owner.clone(), store.catalog_reserve(wish).await.unwrap().owner) })
+            tokio::spawn(
+                async move { (wish.owner.clone(), store.catalog_reserve(wish).await.unwrap().owner) },
+            )
         });
         let outcomes: Vec<(String, String)> =
             futures::future::join_all(asked).await.into_iter().map(|it| it.unwrap()).collect();

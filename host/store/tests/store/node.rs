@@ -24,6 +24,7 @@ async fn nodes_and_attempts_round_trip_every_field() {
         let mut bare_task = sample::attempt(key, "n1", 0);
         (bare_task.wake_at, bare_task.started_at, bare_task.duration) = (None, None, None);
         bare_task.open = false;
+        (bare.phase, bare.attempt) = (2, bare_task.attempt);
         let batch = Batch {
             executions: vec![sample::update(key, 2)],
             nodes: vec![node.clone(), bare.clone()],
@@ -101,7 +102,7 @@ async fn later_rows_replace_earlier_ones() {
 }
 
 #[tokio::test]
-async fn load_brings_open_and_latest_attempts() {
+async fn load_brings_what_is_needed_to_go_on() {
     on_each(|w| async move {
         let (key, lease) = started(&w.store).await;
         let elsewhere = w.store.execution_insert(&sample::execution("y")).await.unwrap();
@@ -116,15 +117,23 @@ async fn load_brings_open_and_latest_attempts() {
             attempt(key, "a", 2, false),
             attempt(key, "b", 0, false),
             attempt(key, "b", 10, true),
+            attempt(key, "c", 0, false),
             attempt(elsewhere, "a", 5, true),
         ];
-        w.store.commit(&lease, &Batch { tasks, ..Batch::default() }).await.unwrap();
+        let node = |id: &str, phase: i32, attempt: i32| {
+            let mut row = sample::node(key, id);
+            (row.phase, row.attempt) = (phase, attempt);
+            row
+        };
+        let nodes = vec![node("a", 2, 2), node("b", 3, 10), node("c", 3, 0)];
+        w.store.commit(&lease, &Batch { tasks, nodes, ..Batch::default() }).await.unwrap();
         let (nodes, tasks) = w.store.execution_load(key).await.unwrap();
         let mut loaded: Vec<(String, i32)> =
             tasks.into_iter().map(|row| (row.node_id, row.attempt)).collect();
         loaded.sort();
         assert_eq!(loaded, [("a".to_owned(), 0), ("a".to_owned(), 2), ("b".to_owned(), 10)]);
-        assert_eq!(nodes, []);
+        let ids: Vec<_> = nodes.iter().map(|row| row.node_id.as_str()).collect();
+        assert_eq!(ids, ["a", "b", "c"]);
     })
     .await;
 }

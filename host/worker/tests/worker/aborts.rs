@@ -113,3 +113,36 @@ async fn a_failed_node_aborts_the_others() {
     assert_eq!((rows.node("a").phase, rows.node("b").phase), (6, 5));
     assert_eq!(world.plugins.journal.count("abort", "a-0"), 1);
 }
+
+#[tokio::test]
+async fn a_forced_abort_shows_at_once_and_cleans_up_behind() {
+    let mut world = World::new().await;
+    world.config.plugin_calls.backstop = config::Duration::from_millis(300);
+    let life = world.start();
+    let id = world.launch(&Flow::new().node("n", "hang", &[])).await;
+    let journal = world.plugins.journal.clone();
+    world.until(&id, |_| journal.count("handle", "n-0") == 1).await;
+    let now = worker::Clock::now(&*world.clock);
+    world.store.execution_force_abort(&id, "now", "me", now).await.unwrap();
+    let rows = world.until(&id, |rows| rows.phase() == Phase::Aborted).await;
+    assert!(rows.execution.live, "its task is still to be cleaned up");
+    assert_eq!(journal.count("abort", "n-0"), 0);
+    life.kill().await;
+    let _next = world.start();
+    assert_eq!(world.until_over(&id).await.phase(), Phase::Aborted);
+    assert_eq!((journal.count("abort", "n-0"), journal.count("finalize", "n-0")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_forced_abort_reaches_children() {
+    let world = World::new().await;
+    world.plan("plan", &Flow::new().node("c", "forever", &[])).await;
+    let _life = world.start();
+    let id = world.launch(&Flow::new().launch_plan("l", "plan", "")).await;
+    world.until(&id, |rows| rows.nodes.iter().any(|row| row.node_id == "l" && row.phase == 2)).await;
+    let now = worker::Clock::now(&*world.clock);
+    world.store.execution_force_abort(&id, "now", "me", now).await.unwrap();
+    world.until_over(&id).await;
+    let child = world.until_over(&model::ExecutionId::new("p", "d", "e0-l-0")).await;
+    assert!(child.execution.abort_forced && child.phase() == Phase::Aborted);
+}

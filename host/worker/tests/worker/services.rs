@@ -2,7 +2,9 @@
 
 use plugins::HostServices;
 use prost::Message;
-use proto::flyteidl::core::{NodeExecutionIdentifier, TaskExecutionIdentifier, WorkflowExecutionIdentifier};
+use proto::flyteidl::core::{
+    self, NodeExecutionIdentifier, TaskExecutionIdentifier, WorkflowExecutionIdentifier,
+};
 use proto::pinion::plugin::v1::{
     BlobGetRequest, BlobGetResponse, BlobHeadRequest, BlobHeadResponse, BlobListRequest, BlobListResponse,
     BlobPutRequest, BlobPutResponse, EmitKind, Event, HostMethod, HttpRequest, HttpResponse,
@@ -101,18 +103,36 @@ async fn objects_of_the_store_are_written_read_and_listed() {
 }
 
 #[tokio::test]
-async fn secrets_come_from_files_and_nowhere_else() {
+async fn declared_secrets_come_from_files_and_nowhere_else() {
     let host = Host::new().await;
     std::fs::create_dir(host.secrets.path().join("db")).unwrap();
     std::fs::write(host.secrets.path().join("db/password"), "hush").unwrap();
+    let _life = host.world.start();
+    let declares = |group: &str, key: &str| core::Secret {
+        group: group.into(),
+        key: key.into(),
+        ..core::Secret::default()
+    };
+    let secrets = [("db", "password"), ("db", "user"), ("..", "x"), ("db", "../../x"), ("db", "")]
+        .map(|(group, key)| declares(group, key));
+    let flow = Flow::new().node("n", "forever", &[]).task(|task| {
+        task.security_context =
+            Some(core::SecurityContext { secrets: secrets[..4].to_vec(), ..core::SecurityContext::default() });
+    });
+    let id = host.world.launch(&flow).await;
+    host.world.until(&id, |rows| rows.tasks.iter().any(|task| task.phase == 2)).await;
+    let id = attempt(&id.name).map(|id| TaskExecutionIdentifier { task_id: Some(Flow::task_id("n")), ..id });
     let ask = |group: &str, key: &str| SecretGetRequest {
+        id: id.clone(),
         group: group.into(),
         key: key.into(),
         ..SecretGetRequest::default()
     };
     let found: SecretGetResponse = host.call(HostMethod::SecretGet, &ask("db", "password")).await.unwrap();
     assert_eq!(found.value, b"hush");
-    for (group, key, code) in [("db", "user", 5), ("..", "x", 3), ("db", "../../x", 3), ("db", "", 3)] {
+    let cases =
+        [("db", "user", 5), ("..", "x", 3), ("db", "../../x", 3), ("db", "other", 7), ("db", "", 7)];
+    for (group, key, code) in cases {
         let refused =
             host.call::<SecretGetResponse>(HostMethod::SecretGet, &ask(group, key)).await.unwrap_err();
         assert_eq!(refused.code, code, "{group}/{key}: {}", refused.message);

@@ -354,10 +354,10 @@ impl World {
 
     pub async fn rows(&self, id: &ExecutionId) -> Rows {
         let execution = self.store.execution_get(id).await.unwrap().unwrap();
-        let (nodes, mut tasks) = self.store.execution_load(execution.key).await.unwrap();
-        for node in nodes.iter().filter(|node| node.attempt > 0) {
+        let (nodes, _) = self.store.execution_load(execution.key).await.unwrap();
+        let mut tasks = Vec::new();
+        for node in &nodes {
             let query = ListQuery::default();
-            tasks.retain(|task| task.node_id != node.node_id);
             tasks.extend(self.store.task_execution_list(execution.key, &node.node_id, &query).await.unwrap());
         }
         Rows { execution, nodes, tasks }
