@@ -241,7 +241,8 @@ fn check_scenario(server: &Server, setup: &Setup, names: &BTreeMap<String, Strin
     assert!(retried.status.success(), "{}", text(&retried));
     let status = text(&server.pinion(&["notify", "status"]));
     assert!(status.contains("web") && status.contains("file"), "{status}");
-    let everything = format!("{}{status}{}", server.log(), text(&server.pinion(&["config", "show"])));
+    let everything = format!("{}{status}{}", server.log(), text(&server.pinion(&["config", "show", "--config", &setup.args()[1]])));
+    assert!(everything.contains("cloudevents-http"), "the settings are not shown: {everything}");
     assert!(!everything.contains("t0k3n") && !everything.contains("k3yk3y"), "a secret is shown");
     assert!(server.http("/readyz").contains("\"notify\""), "{}", server.http("/readyz"));
     assert!(server.http("/metrics").contains("pinion_notify_events_total"));

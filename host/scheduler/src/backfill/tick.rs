@@ -46,7 +46,7 @@ pub(crate) async fn launch(cx: &Inner, row: &BackfillRow, mut tick: TickRow) -> 
     {
         return Ok(earlier);
     }
-    let name = format!("b{:x}", rand::random::<u64>());
+    let name = name::of_backfill_tick(&row.id, tick.scheduled_at);
     let start = Start {
         plan: row.plan.clone(),
         name: name.clone(),
