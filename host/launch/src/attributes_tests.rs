@@ -42,7 +42,9 @@ fn config(from: &str, max_parallelism: i32) -> WorkflowExecutionConfig {
     WorkflowExecutionConfig {
         max_parallelism,
         security_context: Some(SecurityContext { run_as: Some(run_as), ..SecurityContext::default() }),
-        raw_output_data_config: Some(RawOutputDataConfig { output_location_prefix: format!("s3://{from}/x") }),
+        raw_output_data_config: Some(RawOutputDataConfig {
+            output_location_prefix: format!("s3://{from}/x"),
+        }),
         labels: Some(Labels { values: map("from", from) }),
         annotations: Some(Annotations { values: map("from", from) }),
         interruptible: Some(from.len().is_multiple_of(2)),
@@ -171,13 +173,16 @@ fn other_kinds_are_taken_whole_from_the_most_particular() {
     let low = QualityOfService { designation: Some(Designation::Tier(3)) };
     let rows = [
         row(WORKFLOW, plugins("a")),
-        row(WORKFLOW, Target::QualityOfService(low.clone())),
+        row(WORKFLOW, Target::QualityOfService(low)),
         row(DOMAIN, plugins("b")),
         row(DOMAIN, cpu("2")),
         row(DOMAIN, Target::ClusterAssignment(ClusterAssignment { cluster_pool_name: "pool".to_owned() })),
         row(PROJECT, cpu("1")),
         row(PROJECT, Target::ExecutionClusterLabel(ExecutionClusterLabel { value: "gpu".to_owned() })),
-        row(PROJECT, Target::ExecutionQueueAttributes(ExecutionQueueAttributes { tags: vec!["x".to_owned()] })),
+        row(
+            PROJECT,
+            Target::ExecutionQueueAttributes(ExecutionQueueAttributes { tags: vec!["x".to_owned()] }),
+        ),
         row(
             PROJECT,
             Target::ClusterResourceAttributes(ClusterResourceAttributes { attributes: map("quota", "9") }),

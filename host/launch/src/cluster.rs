@@ -84,8 +84,10 @@ mod tests {
 
     #[test]
     fn an_assigned_pool_can_be_named_but_not_changed() {
-        let config =
-            Config { cluster_pools: [("production".to_owned(), "big".to_owned())].into(), ..Config::default() };
+        let config = Config {
+            cluster_pools: [("production".to_owned(), "big".to_owned())].into(),
+            ..Config::default()
+        };
         let assign = |asked: Option<&str>, assigned: Option<&str>, domain| {
             let assigned = assigned.map(pool);
             assignment(asked.map(pool), assigned.as_ref(), &config, ("p", domain))

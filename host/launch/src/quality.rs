@@ -73,10 +73,9 @@ mod tests {
     fn the_first_that_says_something_holds() {
         let (high, low, spec, nothing) =
             (of_tier(Tier::High), of_tier(Tier::Low), of_seconds(5), of_tier(Tier::Undefined));
-        let resolve = |said: &[Option<&QualityOfService>], domain| {
-            resolve(said.iter().copied(), domain, &config())
-        };
-        assert_eq!(resolve(&[None, Some(&low), Some(&high)], "production"), Some(low.clone()));
+        let resolve =
+            |said: &[Option<&QualityOfService>], domain| resolve(said.iter().copied(), domain, &config());
+        assert_eq!(resolve(&[None, Some(&low), Some(&high)], "production"), Some(low));
         assert_eq!(resolve(&[Some(&nothing), Some(&spec), Some(&low)], "production"), Some(spec));
         assert_eq!(resolve(&[None, Some(&nothing)], "production"), Some(high));
         assert_eq!(resolve(&[None], "staging"), None);
@@ -84,8 +83,9 @@ mod tests {
 
     #[test]
     fn budgets_come_from_the_spec_or_the_tier() {
-        let budget =
-            |quality: &QualityOfService| queueing_budget(Some(quality), &config()).map(|budget| budget.seconds);
+        let budget = |quality: &QualityOfService| {
+            queueing_budget(Some(quality), &config()).map(|budget| budget.seconds)
+        };
         assert_eq!(budget(&of_seconds(5)), Some(5));
         assert_eq!(budget(&of_tier(Tier::High)), Some(60));
         assert_eq!(budget(&of_tier(Tier::Low)), None);

@@ -351,8 +351,7 @@ async fn recovery_repeats_what_the_caller_gave_and_names_the_original() {
     // The identity is that of whoever starts it.
     assert_eq!(spec.security_context.unwrap().run_as.unwrap().execution_identity, "you");
 
-    let metadata =
-        ExecutionMetadata { parent_node_execution: Some(parent), ..ExecutionMetadata::default() };
+    let metadata = ExecutionMetadata { parent_node_execution: Some(parent), ..ExecutionMetadata::default() };
     let unknown = world.launcher.recover(&first, String::new(), Some(&metadata), "").await.unwrap_err();
     assert!(matches!(unknown, Error::UnknownNode { .. }), "{unknown}");
     let nobody = ExecutionId::new("p", "development", "nobody");
@@ -395,8 +394,11 @@ async fn attributes_reach_the_spec_and_the_settings() {
 
     let parallelism = WorkflowExecutionConfig { max_parallelism: 9, ..WorkflowExecutionConfig::default() };
     put("", Target::WorkflowExecutionConfig(parallelism.clone())).await;
-    put("other", Target::WorkflowExecutionConfig(WorkflowExecutionConfig { max_parallelism: 1, ..parallelism }))
-        .await;
+    put(
+        "other",
+        Target::WorkflowExecutionConfig(WorkflowExecutionConfig { max_parallelism: 1, ..parallelism }),
+    )
+    .await;
     put("wf", Target::ExecutionClusterLabel(ExecutionClusterLabel { value: "far".to_owned() })).await;
     let one = PluginOverride { task_type: "a".to_owned(), ..PluginOverride::default() };
     put("wf", Target::PluginOverrides(PluginOverrides { overrides: vec![one] })).await;

@@ -34,7 +34,7 @@ pub(crate) struct Rules<'a> {
 impl Rules<'_> {
     /// What becomes of the schedule at `now`.
     pub(crate) fn decide(&self, row: ScheduleRow, now: Timestamp) -> Decision {
-        let floor = row.not_before;
+        let floor = row.not_before.max(self.not_before);
         let next = match row.next_at.filter(|next| *next > floor) {
             Some(next) => Some(next),
             None => self.table.next_after(floor, row.anchor),

@@ -153,11 +153,7 @@ impl Driver {
 }
 
 /// Notes the objects that actions are about; says whether there are new ones.
-fn note_objects(
-    attempt: &mut Attempt,
-    actions: &[proto::pinion::plugin::v1::Action],
-    cluster: &str,
-) -> bool {
+fn note_objects(attempt: &mut Attempt, actions: &[proto::pinion::plugin::v1::Action], cluster: &str) -> bool {
     let n_before = attempt.record.objects.len();
     for object in actions.iter().filter_map(|action| object_of(action, cluster)) {
         attempt.record.add_object(&object);

@@ -362,7 +362,9 @@ async fn collect(
         let maps: Vec<Option<LiteralMap>> = chunk.into_iter().collect::<Gathering<_>>()?;
         let gathered = engine::inputs::gather(names.iter().map(String::as_str), maps.into_iter());
         for (name, literal) in gathered.literals {
-            if let (Some(list), Some(literal::Value::Collection(more))) = (lists.get_mut(&name), literal.value) {
+            if let (Some(list), Some(literal::Value::Collection(more))) =
+                (lists.get_mut(&name), literal.value)
+            {
                 list.extend(more.literals);
             }
         }

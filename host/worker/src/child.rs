@@ -122,7 +122,9 @@ impl Driver {
     }
 
     fn spawn_start(&mut self, key: AttemptKey, look_first: bool) {
-        let NodeKind::LaunchPlan { id: launch_plan, .. } = &self.engine.graph_node(key.node).kind else { return };
+        let NodeKind::LaunchPlan { id: launch_plan, .. } = &self.engine.graph_node(key.node).kind else {
+            return;
+        };
         let node = Place::of(&self.info, &self.engine, key.node).id;
         let start = Start {
             id: self.child_id(key),
@@ -207,7 +209,8 @@ impl Driver {
     /// Notes that some child has ended, and looks which.
     pub(crate) fn some_child_ended(&mut self, changed: BTreeSet<ExecutionKey>) {
         self.children.unsure |= self.children.n_starting > 0;
-        let known: Vec<_> = changed.into_iter().filter(|key| self.children.by_key.contains_key(key)).collect();
+        let known: Vec<_> =
+            changed.into_iter().filter(|key| self.children.by_key.contains_key(key)).collect();
         if known.is_empty() {
             self.look_at_all_children();
         } else {
@@ -269,8 +272,10 @@ impl Driver {
     fn spawn_abort(&mut self, key: AttemptKey, reason: &str) {
         let id = self.child_id(key);
         let parent = (self.info.key, self.engine.unique_id(key.node).to_string());
-        let cause =
-            format!("cascading abort as parent execution id [{}] aborted, reason [{reason}]", self.info.id.name);
+        let cause = format!(
+            "cascading abort as parent execution id [{}] aborted, reason [{reason}]",
+            self.info.id.name
+        );
         let (shared, forced) = (Arc::clone(&self.shared), self.abort_forced);
         let principal = self.aborted_by.clone();
         self.work.spawn(async move {
@@ -323,12 +328,13 @@ fn report_of(row: &ExecutionRow) -> Option<Report> {
 
 /// The child's own error, word for word.
 fn error_of(row: &ExecutionRow) -> ExecutionError {
-    ExecutionError::decode(row.error.as_slice()).ok().filter(|error| !error.message.is_empty()).unwrap_or_else(
-        || {
+    ExecutionError::decode(row.error.as_slice())
+        .ok()
+        .filter(|error| !error.message.is_empty())
+        .unwrap_or_else(|| {
             let message = format!("launch plan execution [{}] failed without a word", row.id.name);
             execution_error(ErrorKind::System, "RemoteChildWorkflowExecutionFailed", message)
-        },
-    )
+        })
 }
 
 async fn start_or_find(shared: &Shared, start: Start) -> Started {
@@ -385,7 +391,8 @@ impl From<launch::Error> for Failure {
 }
 
 async fn launch_child(shared: &Shared, start: &Start) -> Result<(), Failure> {
-    let bad = |text: String| Failure::Refused(execution_error(ErrorKind::System, "BadSpecificationError", text));
+    let bad =
+        |text: String| Failure::Refused(execution_error(ErrorKind::System, "BadSpecificationError", text));
     let inputs = shared.files.map(&start.inputs_uri).await.map_err(|error| {
         let text = format!("cannot read the inputs: {}", with_causes(&error));
         if error.is_transient() { Failure::Unknown(text) } else { bad(text) }
@@ -397,7 +404,8 @@ async fn launch_child(shared: &Shared, start: &Start) -> Result<(), Failure> {
 }
 
 async fn create(shared: &Shared, start: &Start, inputs: LiteralMap) -> Result<(), Failure> {
-    let bad = |text: String| Failure::Refused(execution_error(ErrorKind::System, "BadSpecificationError", text));
+    let bad =
+        |text: String| Failure::Refused(execution_error(ErrorKind::System, "BadSpecificationError", text));
     let spec = ExecutionSpec::decode(start.spec.as_slice()).map_err(|error| bad(error.to_string()))?;
     let launch_plan = EntityId::from_proto(EntityKind::LaunchPlan, &start.launch_plan)
         .map_err(|error| bad(error.to_string()))?;

@@ -53,28 +53,61 @@ pub(crate) enum Ended {
 
 /// What comes back from work that was started.
 pub(crate) enum Done {
-    Fetched { node: NodeIdx, fetched: Fetched },
-    Answered { key: AttemptKey, answer: Box<Answer> },
-    Acted { key: AttemptKey, acted: Box<Acted> },
-    Cleaned { key: AttemptKey, cleaned: Box<Cleaned> },
+    Fetched {
+        node: NodeIdx,
+        fetched: Fetched,
+    },
+    Answered {
+        key: AttemptKey,
+        answer: Box<Answer>,
+    },
+    Acted {
+        key: AttemptKey,
+        acted: Box<Acted>,
+    },
+    Cleaned {
+        key: AttemptKey,
+        cleaned: Box<Cleaned>,
+    },
     /// An execution was started for a node.
-    Started { key: AttemptKey, started: Started },
+    Started {
+        key: AttemptKey,
+        started: Started,
+    },
     /// Those of these executions that have ended.
-    Ended { keys: Vec<ExecutionKey>, ended: Result<Vec<ExecutionRow>, String> },
+    Ended {
+        keys: Vec<ExecutionKey>,
+        ended: Result<Vec<ExecutionRow>, String>,
+    },
     /// An execution that a node started was told to end.
-    ChildAborted { key: AttemptKey },
+    ChildAborted {
+        key: AttemptKey,
+    },
     /// The signals of gates were looked at.
     Signals(Looked),
     /// The inputs of an array were read.
-    Lists { array: NodeIdx, lists: Result<Arc<LiteralMap>, Box<ExecutionError>> },
+    Lists {
+        array: NodeIdx,
+        lists: Result<Arc<LiteralMap>, Box<ExecutionError>>,
+    },
     /// Outputs were collected.
-    Gathered { node: NodeIdx, result: Result<String, ExecutionError>, populated: Option<Populated> },
+    Gathered {
+        node: NodeIdx,
+        result: Result<String, ExecutionError>,
+        populated: Option<Populated>,
+    },
     /// A workflow that a task made before was found.
-    Loaded { node: NodeIdx, made: Result<Made, Box<ExecutionError>> },
+    Loaded {
+        node: NodeIdx,
+        made: Result<Made, Box<ExecutionError>>,
+    },
     /// Cached outputs were looked for.
     LookedUp(Vec<Found>),
     /// A reservation is held again.
-    Held { node: NodeIdx, key: Option<Box<TaskKey>> },
+    Held {
+        node: NodeIdx,
+        key: Option<Box<TaskKey>>,
+    },
     /// A reservation was released.
     Released,
     /// Nothing follows.

@@ -106,7 +106,8 @@ impl Events {
         let mut late = Vec::new();
         for update in batch.executions.iter().filter(|update| update.key == info.key) {
             for event in self.of_update(&subject, update) {
-                let begins = event.phase == Workflow::Queued as i32 || event.phase == Workflow::Running as i32;
+                let begins =
+                    event.phase == Workflow::Queued as i32 || event.phase == Workflow::Running as i32;
                 if begins { out.push(event) } else { late.push(event) }
             }
         }
@@ -133,7 +134,9 @@ impl Events {
         let before = std::mem::replace(&mut self.phase, update.phase);
         let phase = Workflow::try_from(update.phase).unwrap_or_default();
         // Who asks for an abort writes that event, together with the wish; being queued is told at the launch.
-        if before == update.phase || matches!(phase, Workflow::Undefined | Workflow::Queued | Workflow::Aborting) {
+        if before == update.phase
+            || matches!(phase, Workflow::Undefined | Workflow::Queued | Workflow::Aborting)
+        {
             return Vec::new();
         }
         let is_end =
@@ -191,7 +194,8 @@ impl Events {
         attempts.sort_unstable_by_key(|row| row.attempt);
         let tasks: Vec<Link> =
             attempts.into_iter().flat_map(|row| task_links(subject, told, row, group.node)).collect();
-        let links = merge(if wish.nodes { nodes } else { Vec::new() }, if wish.tasks { tasks } else { Vec::new() });
+        let links =
+            merge(if wish.nodes { nodes } else { Vec::new() }, if wish.tasks { tasks } else { Vec::new() });
         let first = links.first()?.at;
         Some(Chain { first, is_fresh, started_at: group.node.and_then(|row| row.started_at), links })
     }
@@ -310,7 +314,8 @@ fn task_links(
 /// Puts two rows of events into one by their times, each in its own order.
 fn merge(nodes: Vec<Link>, tasks: Vec<Link>) -> Vec<Link> {
     let mut out = Vec::with_capacity(nodes.len() + tasks.len());
-    let (mut nodes, mut tasks) = (monotone(nodes).into_iter().peekable(), monotone(tasks).into_iter().peekable());
+    let (mut nodes, mut tasks) =
+        (monotone(nodes).into_iter().peekable(), monotone(tasks).into_iter().peekable());
     loop {
         let next = match (nodes.peek(), tasks.peek()) {
             (Some((at, node)), Some((other, task))) if (at, node.rank) <= (other, task.rank) => nodes.next(),

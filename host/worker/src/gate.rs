@@ -11,8 +11,8 @@ use engine::{GateKind, NodeKind, Observation, Report};
 use model::Timestamp;
 use prost::Message;
 use proto::flyteidl::core::{
-    ExecutionError, Literal, LiteralMap, LiteralType, Primitive, Scalar, SimpleType, execution_error::ErrorKind,
-    literal, literal_type, primitive, scalar,
+    ExecutionError, Literal, LiteralMap, LiteralType, Primitive, Scalar, SimpleType,
+    execution_error::ErrorKind, literal, literal_type, primitive, scalar,
 };
 use store::row::SignalRow;
 
@@ -165,11 +165,7 @@ fn boolean() -> LiteralType {
 }
 
 /// Decides every gate whose signal has a value, and writes the outputs of those that give it on.
-async fn decide_all(
-    shared: &Shared,
-    waiting: BTreeMap<AttemptKey, Waiting>,
-    rows: Vec<SignalRow>,
-) -> Looked {
+async fn decide_all(shared: &Shared, waiting: BTreeMap<AttemptKey, Waiting>, rows: Vec<SignalRow>) -> Looked {
     let values: HashMap<String, Vec<u8>> =
         rows.into_iter().filter(|row| !row.value.is_empty()).map(|row| (row.signal_id, row.value)).collect();
     let mut reports = Vec::new();

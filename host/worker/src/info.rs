@@ -103,7 +103,6 @@ impl Info {
     pub(crate) fn metadata_uri(&self, key: &str) -> String {
         self.metadata_root.join(key).as_str().to_owned()
     }
-
 }
 
 /// The launch plan, or the task that stands in for one.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use engine::{Detail, GraphNode, Graph, NodeIdx, NodeKind, Observation, Resolved};
+use engine::{Detail, Graph, GraphNode, NodeIdx, NodeKind, Observation, Resolved};
 use model::Timestamp;
 use prost::Message;
 use proto::flyteidl::core::{Binding, ExecutionError, LiteralMap, execution_error::ErrorKind};
@@ -266,11 +266,7 @@ fn bind(wanted: &Wanted, sources: &Sources) -> Result<LiteralMap, Box<ExecutionE
 }
 
 /// Writes the inputs of a task that an earlier life resolved and may not have written.
-pub(crate) async fn restore(
-    shared: &Shared,
-    uri: &str,
-    origin: &Origin,
-) -> Result<(), Box<ExecutionError>> {
+pub(crate) async fn restore(shared: &Shared, uri: &str, origin: &Origin) -> Result<(), Box<ExecutionError>> {
     if uri.is_empty() || shared.files.exists(uri).await.unwrap_or(false) {
         return Ok(());
     }

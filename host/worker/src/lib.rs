@@ -3,7 +3,7 @@
 //! What comes in: notifications of the store (an execution was created, an abort was asked for), changes of objects
 //! from clusters, wake-ups from plugins, and time. What goes out: rows, in one batch per round; files under fixed
 //! names; calls of plugins and what they ask to be done. `pinion` constructs [`Worker`] and runs it; nobody else calls
-//! this room, and it calls neither `api` nor `launch`: they meet in the store.
+//! this room. It never calls `api`: they meet in the store; executions that nodes start go through `launch`, as all do.
 //!
 //! One driver per execution holds the engine's state and takes turns (`driver`, `round`):
 //!
@@ -32,12 +32,19 @@
 //! - The task template goes to plugins as the bytes that arrived, cut out of the stored closure (`program`).
 //! - A sighting of a deleted object is shown first as it was last, then as gone: a pod that succeeded and was collected
 //!   between two looks has succeeded.
+//! - Inputs that other nodes read (of sub-workflows, arrays, launch plans, gates) are written before they are announced:
+//!   nobody makes those anew after a crash.
+//! - An array's elements have rows of their own; the one task row that clients expect beside an array says nothing about
+//!   them, or each change of one element would rewrite what is said of all (`rows`).
+//! - A child execution's name follows from the attempt that starts it (`child`), so a repeated start finds it.
+//! - Executions that cannot go on through the host's fault are tried again for ever and shown (`trouble`).
 
 mod absorb;
 mod actions;
 mod array;
 mod attempt;
 mod backoff;
+mod brood;
 mod cache;
 mod call;
 mod child;
@@ -86,9 +93,7 @@ mod unwrapped;
 mod wire;
 mod worker;
 
-pub use crate::config::{
-    ArrayParallelism, Cache, Config, LiteralOffloading, PluginCalls, Secrets, Tasks,
-};
+pub use crate::config::{ArrayParallelism, Cache, Config, LiteralOffloading, PluginCalls, Secrets, Tasks};
 pub use clock::{Clock, SystemClock};
 pub use clusters::Clusters;
 pub use error::Error;

@@ -40,10 +40,10 @@ pub(crate) async fn fetch(
     for promise in promises(bindings) {
         let (var, path) = target(promise);
         let Some(map) = sources.get_mut(promise.node_id.as_str()) else { continue };
-        loop {
-            let Some(uri) = map.literals.get(var).and_then(|value| on_path(value, &path)) else { break };
+        while let Some(uri) = map.literals.get(var).and_then(|value| on_path(value, &path)) {
             let value = read(shared, &uri).await?;
-            let place = Arc::make_mut(map).literals.get_mut(var).and_then(|value| place_on_path(value, &path));
+            let place =
+                Arc::make_mut(map).literals.get_mut(var).and_then(|value| place_on_path(value, &path));
             let Some(place) = place else { break };
             *place = value;
         }
@@ -71,8 +71,9 @@ async fn read(shared: &Shared, uri: &str) -> Result<Literal, Box<ExecutionError>
         let message = format!("cannot read the offloaded value {uri}: {what}");
         Box::new(execution_error(ErrorKind::System, engine::inputs::BINDING_RESOLUTION_FAILURE, message))
     };
-    let bytes: Bytes =
-        retried(shared, || shared.files.read_unlimited(uri)).await.map_err(|error| failed(with_causes(&error)))?;
+    let bytes: Bytes = retried(shared, || shared.files.read_unlimited(uri))
+        .await
+        .map_err(|error| failed(with_causes(&error)))?;
     Literal::decode(bytes).map_err(|error| failed(error.to_string()))
 }
 
@@ -141,7 +142,8 @@ fn place_on_path<'a>(literal: &'a mut Literal, path: &[Into]) -> Option<&'a mut 
 
 /// All promises in bindings.
 fn promises(bindings: &[Binding]) -> impl Iterator<Item = &OutputReference> {
-    let mut left: Vec<&BindingData> = bindings.iter().filter_map(|binding| binding.binding.as_ref()).collect();
+    let mut left: Vec<&BindingData> =
+        bindings.iter().filter_map(|binding| binding.binding.as_ref()).collect();
     std::iter::from_fn(move || {
         while let Some(data) = left.pop() {
             match &data.value {

@@ -300,11 +300,7 @@ async fn waited(shared: &Shared, mailbox: &Mailbox, pause: std::time::Duration) 
 }
 
 /// One life of a driver. An error is one of store or storage.
-async fn once(
-    shared: &Arc<Shared>,
-    row: &ExecutionRow,
-    mailbox: &Arc<Mailbox>,
-) -> Result<Ended, String> {
+async fn once(shared: &Arc<Shared>, row: &ExecutionRow, mailbox: &Arc<Mailbox>) -> Result<Ended, String> {
     match recover::load(shared, row, Arc::clone(mailbox)).await {
         Ok(driver) => Ok(Box::pin(driver.run()).await),
         Err(Obstacle::Unavailable(error)) => Err(error),

@@ -8,6 +8,7 @@ use proto::pinion::plugin::v1::{HandleRequest, TaskExecutionContext, WakeReason}
 
 use crate::actions::{self, Act, Acted};
 use crate::attempt::{Attempt, Order, Stage};
+use crate::brood::Brood;
 use crate::call::{self, Answer, Call};
 use crate::cleanup::{self, Cleaned, Cleanup};
 use crate::driver::{Done, Driver};
@@ -92,9 +93,19 @@ impl Driver {
     fn start_cleanup(&mut self, key: AttemptKey) {
         let Some(context) = self.context(key) else { return };
         let act = self.act(key, context);
+        let is_eager = self.programs.task(&self.engine, key.node).is_some_and(|task| task.is_eager);
         let Some(attempt) = self.attempts.get_mut(&key) else { return };
         let Some(order) = attempt.order.take() else { return };
         attempt.busy = true;
+        let brood = match &order {
+            Order::Abort(reason) if is_eager => Some(Brood {
+                parent: self.info.id.clone(),
+                reason: reason.clone(),
+                principal: self.aborted_by.clone(),
+                forced: self.abort_forced,
+            }),
+            _ => None,
+        };
         let cleanup = Cleanup {
             act,
             task_type: attempt.record.row.task_type.clone(),
@@ -108,7 +119,13 @@ impl Driver {
             objects: attempt.record.objects.clone(),
         };
         let shared = Arc::clone(&self.shared);
-        let work = async move { Box::pin(cleanup::perform(&shared, cleanup)).await };
+        let work = async move {
+            let cleaned = Box::pin(cleanup::perform(&shared, cleanup)).await;
+            if let Some(brood) = brood {
+                brood.abort(&shared).await;
+            }
+            cleaned
+        };
         self.spawn(key, work, move |cleaned| {
             let broken = || Cleaned { debt: Some(PANICKED.to_owned()), ..Cleaned::default() };
             Done::Cleaned { key, cleaned: Box::new(cleaned.unwrap_or_else(broken)) }

@@ -18,7 +18,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn of(info: &Info, engine: &Execution, node: NodeIdx) -> Self {
-        let id = NodeExecutionId { execution: info.id.clone(), node: engine.unique_id(node).into() };
+        let id = NodeExecutionId { execution: info.id.clone(), node: engine.unique_id(node) };
         let dir = match (engine.element(node), engine.parent(node)) {
             (Some(index), Some(array)) => {
                 layout::element_dir(&Self::of(info, engine, array).dir, engine.node(array).attempt, index)

@@ -122,7 +122,11 @@ mod tests {
     struct Named(String);
 
     fn no_call<T>() -> Result<T, Fault> {
-        Err(Fault::Unavailable(Unavailable { reason: "not called here".to_owned(), gone: true, again_in: None }))
+        Err(Fault::Unavailable(Unavailable {
+            reason: "not called here".to_owned(),
+            gone: true,
+            again_in: None,
+        }))
     }
 
     #[async_trait]

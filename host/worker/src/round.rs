@@ -14,8 +14,8 @@ use crate::driver::{Alarm, Driver};
 use crate::mailbox::{Abort, AttemptKey, Mail, News};
 use crate::outcome::execution_error;
 use crate::place::Place;
-use crate::plugin::Unavailable;
 use crate::plugin;
+use crate::plugin::Unavailable;
 use crate::record::{Opening, Record};
 
 impl Driver {

@@ -19,8 +19,8 @@ use proto::flyteidl::core::TaskExecutionIdentifier;
 use proto::pinion::plugin::v1::{
     EmitKind, Event, HostMethod, ObjectApplyRequest, ObjectApplyResponse, ObjectDeleteRequest,
     ObjectDeleteResponse, ObjectGetRequest, ObjectGetResponse, ObjectRef, SecretGetRequest,
-    SecretGetResponse, Status, TokenAllocateRequest,
-    TokenAllocateResponse, TokenReleaseRequest, TokenReleaseResponse, WakeRequest, WakeResponse,
+    SecretGetResponse, Status, TokenAllocateRequest, TokenAllocateResponse, TokenReleaseRequest,
+    TokenReleaseResponse, WakeRequest, WakeResponse,
 };
 
 use crate::clock::Clock;
@@ -141,7 +141,9 @@ impl Services {
                 );
                 Err(status(PERMISSION_DENIED, "SecretNotDeclared", message))
             }
-            None => Err(status(NOT_FOUND, "NotDrivenHere", format!("{execution} is not driven by this host"))),
+            None => {
+                Err(status(NOT_FOUND, "NotDrivenHere", format!("{execution} is not driven by this host")))
+            }
         }
     }
 

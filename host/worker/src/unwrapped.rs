@@ -1,9 +1,7 @@
 //! Finds the interface of one element of an array node whose task is described as taking and giving lists.
 
 use engine::{Execution, NodeIdx, NodeKind};
-use proto::flyteidl::core::{
-    LiteralType, TaskTemplate, TypedInterface, Variable, VariableMap, literal_type,
-};
+use proto::flyteidl::core::{LiteralType, TaskTemplate, TypedInterface, Variable, VariableMap, literal_type};
 
 /// The template of the task an element runs, as one element sees it: only what says how it is called. `None` when the
 /// node is no element, or its task is described as it is.

@@ -217,7 +217,11 @@ fn matching(row: &AttributeRow) -> Result<MatchingAttributes> {
 /// `own` where it says something, else `platform`.
 fn fill(own: WorkflowExecutionConfig, platform: WorkflowExecutionConfig) -> WorkflowExecutionConfig {
     WorkflowExecutionConfig {
-        max_parallelism: if own.max_parallelism == 0 { platform.max_parallelism } else { own.max_parallelism },
+        max_parallelism: if own.max_parallelism == 0 {
+            platform.max_parallelism
+        } else {
+            own.max_parallelism
+        },
         security_context: own.security_context.or(platform.security_context),
         raw_output_data_config: own.raw_output_data_config.or(platform.raw_output_data_config),
         labels: own.labels.filter(|labels| !labels.values.is_empty()).or(platform.labels),

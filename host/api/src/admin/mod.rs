@@ -257,7 +257,7 @@ impl AdminService for Admin {
         &self,
         request: Request<pb::NodeExecutionEventRequest>,
     ) -> Reply<pb::NodeExecutionEventResponse> {
-        reply(event::create_node(&self.0, request.into_inner()).await)
+        reply(Box::pin(event::create_node(&self.0, request.into_inner())).await)
     }
 
     async fn create_task_event(

@@ -20,8 +20,8 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 pub use serve::serve;
 
 use crate::{
-    admin::Admin, cache_service::CachedOutputs, context::Context, data_catalog::Datasets, data_proxy::DataProxy,
-    identity::Identity, raw, signal::Signals,
+    admin::Admin, cache_service::CachedOutputs, context::Context, data_catalog::Datasets,
+    data_proxy::DataProxy, identity::Identity, raw, signal::Signals,
 };
 
 /// The names under which this host's health is known.

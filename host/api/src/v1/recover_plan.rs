@@ -9,9 +9,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use model::{ExecutionId, Timestamp};
-use proto::flyteidl::admin::{
-    NodeExecutionClosure, WorkflowClosure, node_execution_closure::TargetMetadata,
-};
+use proto::flyteidl::admin::{NodeExecutionClosure, WorkflowClosure, node_execution_closure::TargetMetadata};
 use proto::flyteidl::core::{node_execution, workflow_execution};
 use serde::{Deserialize, Serialize};
 use store::{ExecutionRow, NodeFlags, NodeOutcomeRow};
@@ -183,7 +181,10 @@ fn decide(outcome: &NodeOutcomeRow) -> Result<Step> {
     } else if outcome.flags & NodeFlags::IS_ARRAY != 0 {
         (Decision::Continues, "its elements are decided one by one".to_owned())
     } else if !closure.dynamic_job_spec_uri.is_empty() {
-        (Decision::Continues, "the workflow it made is taken over, its nodes are decided one by one".to_owned())
+        (
+            Decision::Continues,
+            "the workflow it made is taken over, its nodes are decided one by one".to_owned(),
+        )
     } else if outcome.flags & NodeFlags::IS_PARENT != 0 {
         (Decision::Continues, "its nodes are decided one by one".to_owned())
     } else {
@@ -213,7 +214,9 @@ fn why(phase: node_execution::Phase, error_code: &str) -> String {
 
 fn child(closure: &NodeExecutionClosure) -> Option<&str> {
     match &closure.target_metadata {
-        Some(TargetMetadata::WorkflowNodeMetadata(metadata)) => Some(metadata.execution_id.as_ref()?.name.as_str()),
+        Some(TargetMetadata::WorkflowNodeMetadata(metadata)) => {
+            Some(metadata.execution_id.as_ref()?.name.as_str())
+        }
         Some(TargetMetadata::TaskNodeMetadata(_)) | None => None,
     }
 }

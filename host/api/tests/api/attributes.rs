@@ -231,7 +231,11 @@ async fn broken_attribute_requests_are_refused() {
         domain(matching(Target::WorkflowExecutionConfig(parallelism(-1)))),
     ] {
         let shown = format!("{request:?}");
-        assert_eq!(code(admin.update_project_domain_attributes(request).await), Code::InvalidArgument, "{shown}");
+        assert_eq!(
+            code(admin.update_project_domain_attributes(request).await),
+            Code::InvalidArgument,
+            "{shown}"
+        );
     }
     let no_name = workflow("", good());
     assert_eq!(code(admin.update_workflow_attributes(no_name).await), Code::InvalidArgument);

@@ -1,5 +1,7 @@
 //! Events of an engine outside: what is taken, what is refused, and what clients then see.
 
+use std::pin::Pin;
+
 use model::Timestamp;
 use proto::flyteidl::admin::{node_execution_closure, task_execution_closure, *};
 use proto::flyteidl::core::{node_execution, task_execution, workflow_execution, *};
@@ -69,9 +71,11 @@ impl World {
         self.admin.clone().create_workflow_event(request).await.map(drop)
     }
 
-    async fn of_node(&self, event: NodeExecutionEvent) -> Result<(), tonic::Status> {
+    /// In a box: the message is large.
+    fn of_node(&self, event: NodeExecutionEvent) -> Pin<Box<dyn Future<Output = Result<(), tonic::Status>>>> {
         let request = NodeExecutionEventRequest { event: Some(event), ..Default::default() };
-        self.admin.clone().create_node_event(request).await.map(drop)
+        let mut admin = self.admin.clone();
+        Box::pin(async move { Box::pin(admin.create_node_event(request)).await.map(drop) })
     }
 
     async fn of_task(&self, event: TaskExecutionEvent) -> Result<(), tonic::Status> {
@@ -124,11 +128,8 @@ async fn a_whole_run_reads_as_one_of_our_own() {
     };
     world.of_node(running).await.unwrap();
 
-    let log = |name: &str, uri: &str| TaskLog {
-        name: name.to_owned(),
-        uri: uri.to_owned(),
-        ..TaskLog::default()
-    };
+    let log =
+        |name: &str, uri: &str| TaskLog { name: name.to_owned(), uri: uri.to_owned(), ..TaskLog::default() };
     let resource = |index, phase: T| ExternalResourceInfo {
         index,
         external_id: format!("x{index}"),
@@ -298,8 +299,7 @@ async fn events_out_of_order_have_precise_codes() {
 
     world.of_node(node(&name, "n0", N::Failed, 5)).await.unwrap();
     assert_eq!(code(world.of_node(node(&name, "n0", N::Succeeded, 6)).await), Code::FailedPrecondition);
-    let terminate =
-        ExecutionTerminateRequest { id: Some(execution_id(&name)), cause: "enough".to_owned() };
+    let terminate = ExecutionTerminateRequest { id: Some(execution_id(&name)), cause: "enough".to_owned() };
     world.admin.clone().terminate_execution(terminate.clone()).await.unwrap();
     assert_eq!(code(of(W::Running, 6).await), Code::FailedPrecondition);
     of(W::Aborted, 7).await.unwrap();

@@ -29,7 +29,11 @@ fn shown(span: &Span) -> String {
         Id::WorkflowId(_) => "wf".to_owned(),
     };
     let parts: Vec<String> = span.spans.iter().map(shown).collect();
-    if parts.is_empty() { format!("{name}={millis}") } else { format!("{name}={millis}({})", parts.join(" ")) }
+    if parts.is_empty() {
+        format!("{name}={millis}")
+    } else {
+        format!("{name}={millis}({})", parts.join(" "))
+    }
 }
 
 /// A node that was made, began and ended so many milliseconds after a time.
@@ -117,10 +121,8 @@ async fn children_stand_inside_the_node_that_has_them() {
         target_metadata: Some(TargetMetadata::WorkflowNodeMetadata(metadata)),
         ..NodeExecutionClosure::default()
     };
-    let lp = NodeExecutionRow {
-        extra: launched.encode_to_vec(),
-        ..timed(run.key, "n0", t, [0, 0, offset + 100])
-    };
+    let lp =
+        NodeExecutionRow { extra: launched.encode_to_vec(), ..timed(run.key, "n0", t, [0, 0, offset + 100]) };
     let below = |id: &str, parent: &str, times| NodeExecutionRow {
         parent_id: parent.to_owned(),
         spec_node_id: id.rsplit('/').next().unwrap().to_owned(),
@@ -159,10 +161,7 @@ async fn children_stand_inside_the_node_that_has_them() {
     let found = metrics(&run, -1).await;
     let text = shown(&found);
     assert!(text.contains("wf=90(WORKFLOW_SETUP=30 n0=50(NODE_SETUP=50) WORKFLOW_TEARDOWN=10)"), "{text}");
-    assert!(
-        text.contains(" NODE_SETUP=20 sub-0/x=30(NODE_SETUP=30) NODE_TEARDOWN=10)"),
-        "{text}"
-    );
+    assert!(text.contains(" NODE_SETUP=20 sub-0/x=30(NODE_SETUP=30) NODE_TEARDOWN=10)"), "{text}");
     let wall = later(70);
     assert!(text.starts_with(&format!("wf={wall}(")), "{text}");
 }

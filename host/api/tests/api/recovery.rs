@@ -53,7 +53,8 @@ async fn a_recovery_names_its_original_and_shows_its_plan() {
         .map(|step| format!("{} {}", step["node"].as_str().unwrap(), step["decision"].as_str().unwrap()))
         .collect();
     // The workflow's own node has no row: it had not begun.
-    let want = ["a-done reused", "b-sub reused", "c-sub continues", "c-sub-0-x reused", "d-bad runs", "n0 runs"];
+    let want =
+        ["a-done reused", "b-sub reused", "c-sub continues", "c-sub-0-x reused", "d-bad runs", "n0 runs"];
     assert_eq!(steps, want);
     assert_eq!(plan["nodes"][4]["because"], "it failed with USER:X");
     assert_eq!(plan["counts"], json!({"reused": 3, "continues": 1, "runs": 2}));
@@ -175,7 +176,8 @@ async fn nodes_of_an_attempt_are_those_that_came_with_it() {
             ..NodeExecutionForTaskListRequest::default()
         };
         let found = admin.list_node_executions_for_task(request).await.unwrap().into_inner();
-        let ids: Vec<String> = found.node_executions.into_iter().map(|node| node.id.unwrap().node_id).collect();
+        let ids: Vec<String> =
+            found.node_executions.into_iter().map(|node| node.id.unwrap().node_id).collect();
         assert_eq!(ids, [want]);
     }
     let missing = NodeExecutionForTaskListRequest {

@@ -101,8 +101,7 @@ async fn signals_are_listed_in_pages() {
         let reply = client.list_signals(list(&run.name, limit, token, filters)).await;
         reply.map(|reply| {
             let SignalList { signals, token } = reply.into_inner();
-            let names: Vec<String> =
-                signals.into_iter().map(|signal| signal.id.unwrap().signal_id).collect();
+            let names: Vec<String> = signals.into_iter().map(|signal| signal.id.unwrap().signal_id).collect();
             (names.join(" "), token)
         })
     };
@@ -121,7 +120,8 @@ async fn signals_are_listed_in_pages() {
 async fn an_engine_outside_gets_or_makes_a_signal() {
     let run = run().await;
     let mut client = run.world.signals.clone();
-    let request = |ty: Option<LiteralType>| SignalGetOrCreateRequest { id: Some(id_of(&run.name, "go")), r#type: ty };
+    let request =
+        |ty: Option<LiteralType>| SignalGetOrCreateRequest { id: Some(id_of(&run.name, "go")), r#type: ty };
     let made = client.get_or_create_signal(request(Some(simple(SimpleType::Integer)))).await;
     assert_eq!(made.unwrap().into_inner().value, None);
     client.set_signal(set(&run.name, "go", integer(4))).await.unwrap();

@@ -32,12 +32,8 @@ pub(crate) struct Args {
 
 /// Shows the plan, asks, and recovers.
 pub(crate) async fn run(target: &Target, args: &Args) -> Result<()> {
-    let path = format!(
-        "recover-plan/{}/{}/{}",
-        part(&target.project),
-        part(&target.domain),
-        part(&args.execution)
-    );
+    let path =
+        format!("recover-plan/{}/{}/{}", part(&target.project), part(&target.domain), part(&args.execution));
     let changes_only = if args.all { "false" } else { "true" };
     let plan = target.get_json(&path, &[("changes_only", changes_only)]).await?;
     print!("{}", shown(&plan, args.all));
@@ -82,7 +78,9 @@ fn shown(plan: &Value, all: bool) -> String {
         count("runs")
     ));
     if plan["running"].as_bool().unwrap_or_default() {
-        out.push_str("the execution has not ended: what else it achieves is decided when the new one starts\n");
+        out.push_str(
+            "the execution has not ended: what else it achieves is decided when the new one starts\n",
+        );
     }
     out
 }

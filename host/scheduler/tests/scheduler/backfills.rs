@@ -302,3 +302,21 @@ async fn several_backfills_run_beside_each_other() {
     assert_eq!(world.started().await.len(), 10);
     host.stop().await;
 }
+
+#[tokio::test]
+async fn a_new_host_hears_the_ends_of_what_an_earlier_one_launched() {
+    let run = run(Backfill { parallelism: Some(1), ..wish(2) }).await;
+    run.until(&[Running, Pending]).await;
+    let Run { world, host, id } = run;
+    host.kill().await;
+    let host = world.host("h");
+    let run = Run { world, host, id };
+    // It has looked once, and found that nothing has ended yet.
+    for _ in 0..20 {
+        run.world.clock.advance(100_000);
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    run.end(0, SUCCEEDED).await;
+    run.until(&[Succeeded, Running]).await;
+    run.host.stop().await;
+}

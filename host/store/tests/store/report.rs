@@ -57,7 +57,10 @@ async fn concurrent_reports_come_one_after_the_other() {
                 let report = store.execution_report(about, move |state| {
                     let mut node = state.node.unwrap_or_else(|| sample::node(key, "n0"));
                     node.attempt += 1;
-                    Ok::<_, ()>(Report { batch: Batch { nodes: vec![node], ..Batch::default() }, cluster: None })
+                    Ok::<_, ()>(Report {
+                        batch: Batch { nodes: vec![node], ..Batch::default() },
+                        cluster: None,
+                    })
                 });
                 report.await.unwrap().unwrap().unwrap();
             })

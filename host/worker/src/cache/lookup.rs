@@ -65,7 +65,13 @@ pub(crate) enum Outcome {
 
 impl Driver {
     /// A task's inputs are made: looks for cached outputs at the end of the round, if it may have any.
-    pub(crate) fn look_up_or_run(&mut self, node: NodeIdx, inputs: LiteralMap, input_uri: String, now: Timestamp) {
+    pub(crate) fn look_up_or_run(
+        &mut self,
+        node: NodeIdx,
+        inputs: LiteralMap,
+        input_uri: String,
+        now: Timestamp,
+    ) {
         match policy(&self.engine, node) {
             Ok(None) => self.resolved(node, Ok(Resolved { uri: input_uri, detail: Detail::Plain }), now),
             Err(error) => self.resolved(node, Err(*error), now),
@@ -156,7 +162,8 @@ impl Driver {
                     };
                     self.cache.notes.insert(node, note);
                     // A little later than the other one's time runs out, or it would be found just alive.
-                    let again = clock::after(until.max(now), backoff::pause(&self.shared.config.plugin_calls, 0));
+                    let again =
+                        clock::after(until.max(now), backoff::pause(&self.shared.config.plugin_calls, 0));
                     self.alarm(again, Alarm::Cache);
                     if self.cache.waiting.insert(node, lookup).is_some() {
                         continue;

@@ -71,7 +71,8 @@ pub(super) fn node_event(
     let id = NodeExecutionId { execution: subject.id.clone(), node: row.node_id.as_str().into() };
     let result = || {
         let error = read_error(&row.error).map(OutputResult::Error);
-        let outputs = || given(&row.output_uri).filter(|_| phase == Node::Succeeded || phase == Node::Recovered);
+        let outputs =
+            || given(&row.output_uri).filter(|_| phase == Node::Succeeded || phase == Node::Recovered);
         error.or_else(|| outputs().map(OutputResult::OutputUri))
     };
     let event = NodeExecutionEvent {

@@ -4,8 +4,8 @@ use blob::DataReference;
 use model::{EntityKind, ExecutionId};
 use proto::flyteidl::core::ExecutionError;
 use proto::flyteidl::event::{
-    NodeExecutionEvent, TaskExecutionEvent, WorkflowExecutionEvent, node_execution_event, task_execution_event,
-    workflow_execution_event,
+    NodeExecutionEvent, TaskExecutionEvent, WorkflowExecutionEvent, node_execution_event,
+    task_execution_event, workflow_execution_event,
 };
 use store::EventKind;
 use store::row::{ExecutionKey, NodeFlags};
@@ -184,7 +184,10 @@ fn a_node_and_its_attempts_take_turns() {
         ["n0/0:RUNNING.0@6", "n0:RUNNING@6"]
     );
     // A new version of a phase is told, the same one is not.
-    assert_eq!(said_by(Node::Running, [5, 6, 0], vec![task("n0", 0, Task::Running, 1, 7)]), ["n0/0:RUNNING.1@7"]);
+    assert_eq!(
+        said_by(Node::Running, [5, 6, 0], vec![task("n0", 0, Task::Running, 1, 7)]),
+        ["n0/0:RUNNING.1@7"]
+    );
     assert_eq!(said_by(Node::Running, [5, 6, 0], vec![task("n0", 0, Task::Running, 1, 8)]), [""; 0]);
     // A retry: the first attempt ends, the second begins; then the first is cleaned up.
     let two = vec![task("n0", 1, Task::Queued, 0, 9), task("n0", 0, Task::Failed, 1, 8)];
@@ -200,15 +203,9 @@ fn a_node_and_its_attempts_take_turns() {
 #[test]
 fn causes_come_before_effects_and_children_end_before_parents() {
     let mut events = fresh(ALL);
-    let child = |phase, times| NodeExecutionRow {
-        parent_id: "n0".into(),
-        ..node("n0-0-c", phase, times)
-    };
+    let child = |phase, times| NodeExecutionRow { parent_id: "n0".into(), ..node("n0-0-c", phase, times) };
     let first = Batch {
-        nodes: vec![
-            node("n0", Node::Running, [1, 2, 0]),
-            child(Node::Running, [2, 3, 0]),
-        ],
+        nodes: vec![node("n0", Node::Running, [1, 2, 0]), child(Node::Running, [2, 3, 0])],
         ..Batch::default()
     };
     events.of_batch(&info(), &first);
@@ -222,7 +219,10 @@ fn causes_come_before_effects_and_children_end_before_parents() {
         ..Batch::default()
     };
     let told = said(&events.of_batch(&info(), &second));
-    assert_eq!(told, [":RUNNING@10", "n0-0-c:SUCCEEDED@20", "n0:SUCCEEDED@20", "n1:QUEUED@20", ":FAILING@30"]);
+    assert_eq!(
+        told,
+        [":RUNNING@10", "n0-0-c:SUCCEEDED@20", "n0:SUCCEEDED@20", "n1:QUEUED@20", ":FAILING@30"]
+    );
 }
 
 #[test]
@@ -288,9 +288,9 @@ fn messages_say_what_the_rows_say() {
         ..node("n0-2-n1", Node::Failed, [1, 2, 9])
     };
     let closure = proto::flyteidl::admin::TaskExecutionClosure {
-        output_result: Some(
-            proto::flyteidl::admin::task_execution_closure::OutputResult::Error(error.clone()),
-        ),
+        output_result: Some(proto::flyteidl::admin::task_execution_closure::OutputResult::Error(
+            error.clone(),
+        )),
         logs: vec![proto::flyteidl::core::TaskLog { uri: "http://log".into(), ..Default::default() }],
         reasons: vec![proto::flyteidl::admin::Reason { message: "last".into(), ..Default::default() }],
         ..Default::default()
@@ -310,7 +310,10 @@ fn messages_say_what_the_rows_say() {
     let message = NodeExecutionEvent::decode(event.message.as_slice()).unwrap();
     assert_eq!((event.kind, event.occurred_at), (EventKind::Node, Timestamp(9)));
     assert_eq!(message.id.as_ref().unwrap().node_id, "n0-2-n1");
-    assert_eq!((message.phase(), message.event_version, message.producer_id.as_str()), (Node::Failed, 1, "pinion"));
+    assert_eq!(
+        (message.phase(), message.event_version, message.producer_id.as_str()),
+        (Node::Failed, 1, "pinion")
+    );
     assert_eq!(message.parent_node_metadata.unwrap().node_id, "n0");
     assert_eq!((message.retry_group.as_str(), message.spec_node_id.as_str()), ("2", "n0-2-n1"));
     assert_eq!((message.is_parent, message.is_dynamic, message.is_array), (true, true, false));
@@ -325,7 +328,9 @@ fn messages_say_what_the_rows_say() {
     let message = TaskExecutionEvent::decode(find("3:FAILED.4").message.as_slice()).unwrap();
     assert_eq!((message.retry_attempt, message.phase_version, message.phase()), (3, 4, Task::Failed));
     assert_eq!((message.logs[0].uri.as_str(), message.reasons[0].reason.as_str()), ("http://log", "last"));
-    assert!(matches!(message.input_value, Some(task_execution_event::InputValue::InputUri(uri)) if uri == "s3://b/in"));
+    assert!(
+        matches!(message.input_value, Some(task_execution_event::InputValue::InputUri(uri)) if uri == "s3://b/in")
+    );
 
     let message = WorkflowExecutionEvent::decode(find(":FAILED@10").message.as_slice()).unwrap();
     assert!(matches!(message.output_result, Some(workflow_execution_event::OutputResult::Error(_))));
@@ -348,8 +353,16 @@ fn life() -> Vec<Batch> {
             (Node::Queued, 0, vec![task(id, 0, Task::Queued, 0, at)]),
             (Node::Running, 1, vec![task(id, 0, Task::Running, 0, at + 2)]),
             (Node::Running, 1, vec![task(id, 0, Task::Running, 1, at + 3)]),
-            (Node::Running, 1, vec![task(id, 0, Task::Failed, 1, at + 4), task(id, 1, Task::Queued, 0, at + 4)]),
-            (Node::Running, 1, vec![task(id, 0, Task::Failed, 1, at + 5), task(id, 1, Task::Running, 0, at + 5)]),
+            (
+                Node::Running,
+                1,
+                vec![task(id, 0, Task::Failed, 1, at + 4), task(id, 1, Task::Queued, 0, at + 4)],
+            ),
+            (
+                Node::Running,
+                1,
+                vec![task(id, 0, Task::Failed, 1, at + 5), task(id, 1, Task::Running, 0, at + 5)],
+            ),
             (Node::Succeeded, 2, vec![task(id, 1, Task::Succeeded, 0, at + 9)]),
             (Node::Succeeded, 2, vec![task(id, 1, Task::Succeeded, 0, at + 9)]),
         ] {
@@ -409,7 +422,9 @@ fn commits_that_are_put_together_tell_the_same_transitions_of_nodes() {
             }
             let tasks = std::mem::take(&mut together.tasks);
             for task in tasks {
-                together.tasks.retain(|other| (&other.node_id, other.attempt) != (&task.node_id, task.attempt));
+                together
+                    .tasks
+                    .retain(|other| (&other.node_id, other.attempt) != (&task.node_id, task.attempt));
                 together.tasks.push(task);
             }
             told.extend(events.of_batch(&info(), &together));

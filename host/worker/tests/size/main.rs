@@ -1,7 +1,11 @@
 //! Measures what size costs: time for each element and node, memory for each one that is live.
 //!
-//! `PINION_SIZE` multiplies the numbers; 20 gives a map of 100,000 elements.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that panics has failed; figures are printed")]
+//! `PINION_SIZE` multiplies the numbers; 50 gives a map of 100,000 elements.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that panics has failed; figures are printed"
+)]
 #![allow(dead_code, reason = "shares the world of the other tests and uses a part of it")]
 
 #[path = "../worker/clock.rs"]
@@ -93,7 +97,7 @@ async fn flat(what: &str, sizes: [usize; 2], flow: impl Fn(usize) -> Flow) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_element_costs_the_same_among_many() {
-    let n = 5_000 * factor();
+    let n = 2_000 * factor();
     flat("map", [n / 10, n], |n| Flow::new().array("m", "echo", &values(n), Mapping::default())).await;
 }
 
@@ -105,7 +109,7 @@ async fn a_node_of_a_chain_costs_the_same_among_many() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_of_a_fan_out_costs_the_same_among_many() {
-    let n = 2_500 * factor();
+    let n = 1_500 * factor();
     flat("fan-out", [n / 10, n], |n| Flow::fan(n, "echo")).await;
 }
 

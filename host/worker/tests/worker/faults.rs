@@ -119,7 +119,8 @@ async fn rows_that_cannot_be_read_are_shown_and_tried_again() {
     life.drain().await.unwrap();
     let write = async |engine_phase: i16| {
         let now = worker::Clock::now(&*world.clock);
-        let lease = world.store.lease_acquire("mender", std::time::Duration::from_secs(9), now).await.unwrap();
+        let lease =
+            world.store.lease_acquire("mender", std::time::Duration::from_secs(9), now).await.unwrap();
         let node = store::row::NodeExecutionRow { engine_phase, ..rows.node("n").clone() };
         let batch = store::row::Batch { nodes: vec![node], ..store::row::Batch::default() };
         world.store.commit(&lease, &batch).await.unwrap();

@@ -3,10 +3,11 @@
 use model::{EntityId, EntityKind};
 use proto::flyteidl::admin::WorkflowClosure;
 use proto::flyteidl::core::{
-    self, Binding, BindingData, CompiledTask, CompiledWorkflow, CompiledWorkflowClosure, DynamicJobSpec, Literal, LiteralMap,
-    LiteralType, Node, NodeMetadata, OutputReference, Primitive, RetryStrategy, Scalar, SimpleType,
-    TaskMetadata, TaskNode, TaskTemplate, TypedInterface, Variable, VariableMap, WorkflowMetadata,
-    WorkflowTemplate, binding_data, literal, literal_type, node, primitive, scalar, task_node, workflow_metadata::OnFailurePolicy,
+    self, Binding, BindingData, CompiledTask, CompiledWorkflow, CompiledWorkflowClosure, DynamicJobSpec,
+    Literal, LiteralMap, LiteralType, Node, NodeMetadata, OutputReference, Primitive, RetryStrategy, Scalar,
+    SimpleType, TaskMetadata, TaskNode, TaskTemplate, TypedInterface, Variable, VariableMap,
+    WorkflowMetadata, WorkflowTemplate, binding_data, literal, literal_type, node, primitive, scalar,
+    task_node, workflow_metadata::OnFailurePolicy,
 };
 
 /// A workflow under construction. Every task adds one to the sum of its inputs.

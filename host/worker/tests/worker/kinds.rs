@@ -4,6 +4,7 @@ mod array;
 mod branch;
 mod cache;
 mod dynamic;
+mod eager;
 mod failure_node;
 mod gate;
 mod launch_plan;

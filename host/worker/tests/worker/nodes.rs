@@ -1,11 +1,11 @@
 //! Adds nodes of every kind to a workflow under construction.
 
 use proto::flyteidl::core::{
-    self, ApproveCondition, ArrayNode, Binding, BindingData, BindingDataCollection, BooleanExpression, BranchNode,
-    ComparisonExpression, GateNode, IfBlock, IfElseBlock, Node, NodeMetadata, Operand, Primitive, Scalar,
-    PromiseAttribute, SignalCondition, SleepCondition, WorkflowNode, array_node, binding_data, boolean_expression,
-    comparison_expression, gate_node, if_else_block, node, operand, primitive, promise_attribute, scalar,
-    workflow_node,
+    self, ApproveCondition, ArrayNode, Binding, BindingData, BindingDataCollection, BooleanExpression,
+    BranchNode, ComparisonExpression, GateNode, IfBlock, IfElseBlock, Node, NodeMetadata, Operand, Primitive,
+    PromiseAttribute, Scalar, SignalCondition, SleepCondition, WorkflowNode, array_node, binding_data,
+    boolean_expression, comparison_expression, gate_node, if_else_block, node, operand, primitive,
+    promise_attribute, scalar, workflow_node,
 };
 
 use crate::flow::{Flow, integer_type, list_type, promise};
@@ -67,16 +67,20 @@ impl Flow {
     }
 
     /// Adds a branch: the first task where its input is over `limit`, else the second, or an error without one.
-    pub fn branch(mut self, id: &str, limit: i64, (over, under): (&str, Option<&str>), upstream: &str) -> Self {
+    pub fn branch(
+        mut self,
+        id: &str,
+        limit: i64,
+        (over, under): (&str, Option<&str>),
+        upstream: &str,
+    ) -> Self {
         let arm = |flow: &mut Self, name: &str, task_type: &str| {
             let upstream: Vec<&str> = if upstream.is_empty() { vec![] } else { vec![upstream] };
             flow.task_node(&format!("{id}-{name}"), task_type, &upstream)
         };
         let then_node = arm(&mut self, "over", over);
         let default = match under {
-            Some(task_type) => {
-                if_else_block::Default::ElseNode(Box::new(arm(&mut self, "under", task_type)))
-            }
+            Some(task_type) => if_else_block::Default::ElseNode(Box::new(arm(&mut self, "under", task_type))),
             None => if_else_block::Default::Error(core::Error {
                 failed_node_id: id.into(),
                 message: "too small".into(),

@@ -116,8 +116,10 @@ async fn declared_secrets_come_from_files_and_nowhere_else() {
     let secrets = [("db", "password"), ("db", "user"), ("..", "x"), ("db", "../../x"), ("db", "")]
         .map(|(group, key)| declares(group, key));
     let flow = Flow::new().node("n", "forever", &[]).task(|task| {
-        task.security_context =
-            Some(core::SecurityContext { secrets: secrets[..4].to_vec(), ..core::SecurityContext::default() });
+        task.security_context = Some(core::SecurityContext {
+            secrets: secrets[..4].to_vec(),
+            ..core::SecurityContext::default()
+        });
     });
     let id = host.world.launch(&flow).await;
     host.world.until(&id, |rows| rows.tasks.iter().any(|task| task.phase == 2)).await;
@@ -130,8 +132,7 @@ async fn declared_secrets_come_from_files_and_nowhere_else() {
     };
     let found: SecretGetResponse = host.call(HostMethod::SecretGet, &ask("db", "password")).await.unwrap();
     assert_eq!(found.value, b"hush");
-    let cases =
-        [("db", "user", 5), ("..", "x", 3), ("db", "../../x", 3), ("db", "other", 7), ("db", "", 7)];
+    let cases = [("db", "user", 5), ("..", "x", 3), ("db", "../../x", 3), ("db", "other", 7), ("db", "", 7)];
     for (group, key, code) in cases {
         let refused =
             host.call::<SecretGetResponse>(HostMethod::SecretGet, &ask(group, key)).await.unwrap_err();

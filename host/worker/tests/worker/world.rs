@@ -1,7 +1,7 @@
 //! Holds a store, files, plugins, a cluster and a clock, and any number of lives of a worker over them.
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,8 +12,7 @@ use model::{EntityId, EntityKind, ExecutionId, layout};
 use plugins::pools::Pools;
 use prost::Message;
 use proto::flyteidl::admin::{
-    ExecutionSpec, LaunchPlanClosure, LaunchPlanSpec, TaskExecutionClosure,
-    execution_metadata::ExecutionMode,
+    ExecutionSpec, LaunchPlanClosure, LaunchPlanSpec, TaskExecutionClosure, execution_metadata::ExecutionMode,
 };
 use proto::flyteidl::core::{
     ExecutionError, LiteralMap, Parameter, ParameterMap, Variable, parameter, workflow_execution::Phase,

@@ -41,28 +41,28 @@ pub(in super::super) async fn create(
     offload(cx, &id, &mut event).await?;
     let wish = cx.store.events_wanted();
     let about = Reported { execution: id.execution.clone(), node: Some(id.node.to_string()), task: None };
-    report(cx, about, move |state| {
+    let write = report(cx, about, move |state| {
         check_driver(&state.execution, &event.producer_id)?;
         check(&id, state.node.as_ref(), phase)?;
         let row = row(&state, &id, phase, &event, at)?;
         let mut batch = Batch { nodes: vec![row], ..Batch::default() };
         if wish.nodes {
             let ExecutionId { project, domain, name } = &id.execution;
-            let outbox_id =
-                format!("{project}/{domain}/{name}/{}:{}@{}", id.node, phase.as_str_name(), at.0);
+            let outbox_id = format!("{project}/{domain}/{name}/{}:{}@{}", id.node, phase.as_str_name(), at.0);
             let place = (phase as i32, at);
             batch.events.push(outbox_row(&state.execution, EventKind::Node, outbox_id, place, &event));
         }
         Ok(Report { batch, cluster: None })
-    })
-    .await?;
+    });
+    Box::pin(write).await?;
     Ok(NodeExecutionEventResponse {})
 }
 
 /// Parent and child that an event names must be there.
 async fn check_relations(cx: &Context, id: &NodeExecutionId, event: &NodeExecutionEvent) -> Result<()> {
     if let Some(parent) = &event.parent_node_metadata {
-        let parent = NodeExecutionId { execution: id.execution.clone(), node: parent.node_id.as_str().into() };
+        let parent =
+            NodeExecutionId { execution: id.execution.clone(), node: parent.node_id.as_str().into() };
         cx.node(&parent).await?;
     }
     if let Some(EventTarget::WorkflowNodeMetadata(child)) = &event.target_metadata {
@@ -210,11 +210,11 @@ fn new_row(
 
 fn fill_extra(extra: &mut NodeExecutionClosure, event: &NodeExecutionEvent) {
     match &event.target_metadata {
+        Some(EventTarget::WorkflowNodeMetadata(_))
+            if matches!(extra.target_metadata, Some(TargetMetadata::WorkflowNodeMetadata(_))) => {}
         Some(EventTarget::WorkflowNodeMetadata(child)) => {
-            if !matches!(extra.target_metadata, Some(TargetMetadata::WorkflowNodeMetadata(_))) {
-                let metadata = WorkflowNodeMetadata { execution_id: child.execution_id.clone() };
-                extra.target_metadata = Some(TargetMetadata::WorkflowNodeMetadata(metadata));
-            }
+            let metadata = WorkflowNodeMetadata { execution_id: child.execution_id.clone() };
+            extra.target_metadata = Some(TargetMetadata::WorkflowNodeMetadata(metadata));
         }
         Some(EventTarget::TaskNodeMetadata(task)) => {
             let metadata = TaskNodeMetadata {

@@ -28,8 +28,9 @@ pub(in super::super) async fn create(
     let node = node_id("event.parent_node_execution_id", event.parent_node_execution_id.as_ref())?;
     let task = task_id(event.task_id.as_ref())?;
     let at = occurred_at(event.occurred_at.as_ref())?;
-    let attempt = i32::try_from(event.retry_attempt)
-        .map_err(|_| Error::invalid("event.retry_attempt", format!("{} is too large", event.retry_attempt)))?;
+    let attempt = i32::try_from(event.retry_attempt).map_err(|_| {
+        Error::invalid("event.retry_attempt", format!("{} is too large", event.retry_attempt))
+    })?;
     let phase = Phase::try_from(event.phase)
         .map_err(|_| Error::invalid("event.phase", format!("{} is no phase of a task", event.phase)))?;
     // Looked at beforehand, so that a refused event leaves no object.

@@ -77,7 +77,12 @@ fn check(row: &ExecutionRow, phase: Phase, producer: &str) -> Result<()> {
     Ok(())
 }
 
-fn update(row: &ExecutionRow, phase: Phase, event: &WorkflowExecutionEvent, at: Timestamp) -> ExecutionUpdate {
+fn update(
+    row: &ExecutionRow,
+    phase: Phase,
+    event: &WorkflowExecutionEvent,
+    at: Timestamp,
+) -> ExecutionUpdate {
     let started_at = row.started_at.or((phase == Phase::Running).then_some(at));
     let (outputs_uri, error) = match &event.output_result {
         Some(OutputResult::OutputUri(uri)) => (uri.clone(), None),

@@ -10,9 +10,7 @@ use std::collections::HashMap;
 
 use futures::future::BoxFuture;
 use model::{EntityId, EntityKind, ExecutionId, NodeExecutionId, Timestamp};
-use proto::flyteidl::admin::{
-    NodeExecutionClosure, WorkflowClosure, node_execution_closure::TargetMetadata,
-};
+use proto::flyteidl::admin::{NodeExecutionClosure, WorkflowClosure, node_execution_closure::TargetMetadata};
 use proto::flyteidl::core::{
     CompiledWorkflowClosure, Span, TaskExecutionIdentifier, WorkflowExecutionIdentifier,
     node_execution::Phase as NodePhase, task_execution::Phase as TaskPhase,
@@ -272,7 +270,9 @@ fn end_of(row: &NodeTimesRow, now: Timestamp) -> Timestamp {
 /// The execution that a node started.
 fn child_execution(row: &NodeTimesRow) -> Result<Option<ExecutionId>> {
     let closure: NodeExecutionClosure = decode(&row.extra, "closure", &row.node_id)?;
-    let Some(TargetMetadata::WorkflowNodeMetadata(metadata)) = closure.target_metadata else { return Ok(None) };
+    let Some(TargetMetadata::WorkflowNodeMetadata(metadata)) = closure.target_metadata else {
+        return Ok(None);
+    };
     let id: Option<&WorkflowExecutionIdentifier> = metadata.execution_id.as_ref();
     Ok(id.and_then(|id| ExecutionId::from_proto(id).ok()))
 }

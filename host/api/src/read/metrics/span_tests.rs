@@ -149,7 +149,13 @@ fn any_time() -> impl Strategy<Value = Timestamp> {
 }
 
 fn any_task() -> impl Strategy<Value = TaskPart> {
-    (any_time(), proptest::option::of(any_time()), proptest::option::of(any_time()), any_time(), any::<bool>())
+    (
+        any_time(),
+        proptest::option::of(any_time()),
+        proptest::option::of(any_time()),
+        any_time(),
+        any::<bool>(),
+    )
         .prop_map(|(created, started, ran_until, end, with_parts)| TaskPart {
             created,
             started,
@@ -170,13 +176,17 @@ fn any_scope(depth: u32) -> BoxedStrategy<Scope> {
     );
     (any_time(), proptest::collection::vec(node, 0..6))
         .prop_map(|(begin, nodes)| {
-            let nodes = nodes.into_iter().enumerate().map(|(at, (upstream, created, started, end, inside))| {
-                let mut upstream: Vec<usize> =
-                    if at == 0 { Vec::new() } else { upstream.iter().map(|index| index.index(at)).collect() };
-                upstream.sort_unstable();
-                upstream.dedup();
-                NodePart { id: named("n"), upstream, created, started, end, inside }
-            });
+            let nodes =
+                nodes.into_iter().enumerate().map(|(at, (upstream, created, started, end, inside))| {
+                    let mut upstream: Vec<usize> = if at == 0 {
+                        Vec::new()
+                    } else {
+                        upstream.iter().map(|index| index.index(at)).collect()
+                    };
+                    upstream.sort_unstable();
+                    upstream.dedup();
+                    NodePart { id: named("n"), upstream, created, started, end, inside }
+                });
             Scope { begin, nodes: nodes.collect() }
         })
         .boxed()

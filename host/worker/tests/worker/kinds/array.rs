@@ -96,7 +96,11 @@ async fn an_array_over_the_limit_is_refused_with_both_numbers() {
     let rows = world.until_over(&world.launch(&flow).await).await;
     let error = rows.error();
     assert_eq!((rows.phase(), error.code.as_str()), (Phase::Failed, "ArrayTooLarge"));
-    assert!(error.message.contains("3 elements") && error.message.contains("limit of 2"), "{}", error.message);
+    assert!(
+        error.message.contains("3 elements") && error.message.contains("limit of 2"),
+        "{}",
+        error.message
+    );
 }
 
 #[tokio::test]
@@ -142,8 +146,7 @@ async fn launch_plans_are_mapped_too() {
 async fn crash_at_any_commit_of_an_array() {
     let flow = Flow::new().array("m", "user:1", &[1, 2, 3], Mapping::default());
     let flow = flow.task(|task| {
-        task.metadata.as_mut().unwrap().retries =
-            Some(proto::flyteidl::core::RetryStrategy { retries: 2 });
+        task.metadata.as_mut().unwrap().retries = Some(proto::flyteidl::core::RetryStrategy { retries: 2 });
     });
     crash_everywhere(&flow, Phase::Succeeded, None).await;
 }

@@ -11,10 +11,11 @@ async fn only_the_arm_that_is_chosen_runs() {
     let world = World::new().await;
     let _life = world.start();
     for (limit, arm) in [(0, "b-over"), (5, "b-under")] {
-        let flow = Flow::new()
-            .node("a", "echo", &[])
-            .branch("b", limit, ("echo", Some("echo")), "a")
-            .node("c", "echo", &["b"]);
+        let flow = Flow::new().node("a", "echo", &[]).branch("b", limit, ("echo", Some("echo")), "a").node(
+            "c",
+            "echo",
+            &["b"],
+        );
         let rows = world.until_over(&world.launch(&flow).await).await;
         assert_eq!((rows.phase(), world.output(&rows).await), (Phase::Succeeded, Some(3)));
         let unique = format!("b-0-{arm}");
@@ -39,9 +40,10 @@ async fn an_error_that_the_branch_names_is_the_users() {
 
 #[tokio::test]
 async fn crash_at_any_commit_of_a_branch() {
-    let flow = Flow::new()
-        .node("a", "echo", &[])
-        .branch("b", 0, ("pod", Some("echo")), "a")
-        .node("c", "echo", &["b"]);
+    let flow = Flow::new().node("a", "echo", &[]).branch("b", 0, ("pod", Some("echo")), "a").node(
+        "c",
+        "echo",
+        &["b"],
+    );
     crash_everywhere(&flow, Phase::Succeeded, None).await;
 }

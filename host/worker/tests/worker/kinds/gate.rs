@@ -72,7 +72,8 @@ async fn a_rejected_gate_fails() {
 async fn a_sleeping_gate_wakes_by_itself() {
     let world = World::new().await;
     let _life = world.start();
-    let flow = Flow::new().node("a", "echo", &[]).sleep("g", 3600, "a").node("n", "echo", &["a"]).after(&["g"]);
+    let flow =
+        Flow::new().node("a", "echo", &[]).sleep("g", 3600, "a").node("n", "echo", &["a"]).after(&["g"]);
     let rows = world.until_over(&world.launch(&flow).await).await;
     assert_eq!((rows.phase(), world.output(&rows).await), (Phase::Succeeded, Some(2)));
     assert!(rows.node("g").duration.unwrap() >= 3_600_000_000);

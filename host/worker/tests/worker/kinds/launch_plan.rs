@@ -32,7 +32,8 @@ async fn outputs_of_the_child_are_those_of_the_node() {
     assert_eq!(started.execution.outputs_uri, rows.node("l").output_uri);
     assert_eq!(started.execution.parent_node, Some((rows.execution.key, "l".to_owned())));
     assert_eq!((started.execution.nesting, started.execution.mode), (1, ExecutionMode::ChildWorkflow.into()));
-    let extra = proto::flyteidl::admin::NodeExecutionClosure::decode(rows.node("l").extra.as_slice()).unwrap();
+    let extra =
+        proto::flyteidl::admin::NodeExecutionClosure::decode(rows.node("l").extra.as_slice()).unwrap();
     let Some(proto::flyteidl::admin::node_execution_closure::TargetMetadata::WorkflowNodeMetadata(metadata)) =
         extra.target_metadata
     else {
@@ -60,10 +61,7 @@ async fn the_child_inherits_settings() {
     let started = world.rows(&child("e0-l-0")).await;
     let own = ExecutionSpec::decode(started.execution.spec.as_slice()).unwrap();
     assert_eq!((own.labels, own.annotations, own.envs), (spec.labels, spec.annotations, spec.envs));
-    assert_eq!(
-        (own.max_parallelism, own.overwrite_cache, own.interruptible),
-        (7, true, Some(true))
-    );
+    assert_eq!((own.max_parallelism, own.overwrite_cache, own.interruptible), (7, true, Some(true)));
 }
 
 #[tokio::test]
