@@ -13,7 +13,7 @@ use crate::metric;
 /// Entries evicted in one transaction.
 const BATCH: u32 = 500;
 /// Evicted entries named in an answer; the others are counted.
-const MAX_NAMED: usize = 1_000;
+const MAX_NAMED: u32 = 1_000;
 /// An artifact without tag is one of a put that goes on, until it is this old.
 const UNTAGGED_MICROS: i64 = 3_600_000_000;
 
@@ -97,7 +97,7 @@ pub struct Entries {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evicted {
     /// How many entries.
-    pub count: usize,
+    pub count: u64,
     /// The first of them, oldest first.
     pub entries: Vec<Entry>,
 }
@@ -187,10 +187,10 @@ impl Catalog {
     /// # Errors
     /// As [`Self::list`].
     pub async fn evictable(&self, selection: &Selection, now: Timestamp) -> Result<Evicted> {
-        let page = CatalogPage { ascending: true, ..CatalogPage::default() };
-        let mut rows = self.store.catalog_artifact_list(&selection.filter(now)?, page, false).await?;
-        let count = rows.len();
-        rows.truncate(MAX_NAMED);
+        let filter = selection.filter(now)?;
+        let count = self.store.catalog_artifact_count(&filter).await?;
+        let page = CatalogPage { limit: MAX_NAMED, offset: 0, ascending: true };
+        let rows = self.store.catalog_artifact_list(&filter, page, false).await?;
         Ok(Evicted { count, entries: self.entries(&rows).await? })
     }
 
@@ -200,10 +200,10 @@ impl Catalog {
             let rows = self.store.catalog_evict(filter, BATCH, now).await?;
             metrics::counter!(metric::EVICTIONS).increment(rows.len() as u64);
             self.outputs.remove(&rows.iter().collect::<Vec<_>>()).await;
-            evicted.count += rows.len();
-            let room = MAX_NAMED.saturating_sub(evicted.entries.len());
+            evicted.count += rows.len() as u64;
+            let room = (MAX_NAMED as usize).saturating_sub(evicted.entries.len());
             evicted.entries.extend(self.entries(rows.get(..room.min(rows.len())).unwrap_or_default()).await?);
-            if rows.len() < BATCH as usize {
+            if rows.is_empty() {
                 return Ok(evicted);
             }
         }

@@ -176,6 +176,20 @@ impl Store {
         read_all(&self.fetch(select(filter, page, with_outputs)).await?, with_outputs)
     }
 
+    /// How many artifacts pass a filter.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn catalog_artifact_count(&self, filter: &CatalogFilter) -> Result<u64> {
+        let mut sql = Sql::new(
+            "select count(*) from catalog_artifact a join catalog_dataset d on d.id = a.dataset_id where ",
+        );
+        filter.push(&mut sql);
+        let record = self.fetch_optional(sql).await?;
+        let count = record.map(|record| record.cursor().i64()).transpose()?.unwrap_or_default();
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
     /// The tags of artifacts.
     ///
     /// # Errors
@@ -206,7 +220,7 @@ impl Store {
     }
 
     /// Evicts at most `limit` artifacts that pass a filter, oldest first: takes away their outputs, and says what
-    /// they were. The rows stay, for lineage and to tell why nothing is found.
+    /// they were. The rows stay, for lineage and to tell why nothing is found. Nothing is left when none is evicted.
     ///
     /// # Errors
     /// The database.
@@ -217,15 +231,19 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<CatalogArtifactRow>> {
         let filter = CatalogFilter { with_evicted: false, ..filter.clone() };
-        let find = select(&filter, CatalogPage { limit, offset: 0, ascending: true }, false);
+        // Searched by a reader, for it may take a while and on SQLite would hold up all writes.
+        let page = CatalogPage { limit, offset: 0, ascending: true };
+        let rows = read_all(&self.fetch(select(&filter, page, false)).await?, false)?;
+        if rows.is_empty() {
+            return Ok(rows);
+        }
         self.write(move |tx| {
             Box::pin(async move {
-                let rows = read_all(&tx.fetch(find).await?, false)?;
                 const MAX_ROWS: usize = 64;
                 for rows in rows.chunks(MAX_ROWS) {
                     let mut sql = Sql::new("update catalog_artifact set evicted_at = ");
                     sql.push_arg(now).push(", outputs_uri = '', outputs = ").push_arg(&[][..]);
-                    sql.push(" where ");
+                    sql.push(" where evicted_at is null and ");
                     push_of(&mut sql, rows);
                     tx.execute(sql).await?;
                 }
@@ -253,13 +271,11 @@ impl Store {
              and t.artifact_id = a.artifact_id) and a.created_at < ",
         );
         find.push_arg(before).push(" limit 1000");
-        self.write(move |tx| {
-            Box::pin(async move {
-                let rows = read_all(&tx.fetch(find).await?, false)?;
-                retire(tx, &rows, now).await
-            })
-        })
-        .await
+        let rows = read_all(&self.fetch(find).await?, false)?;
+        if rows.is_empty() {
+            return Ok(rows);
+        }
+        self.write(move |tx| Box::pin(async move { retire(tx, &rows, now).await })).await
     }
 
     /// Forgets at most `limit` artifacts that were evicted before a time, with their tags and uses; how many there

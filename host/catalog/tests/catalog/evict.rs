@@ -53,7 +53,7 @@ async fn each_selection_takes_just_what_it_names() {
     ];
     for (selection, count) in selections {
         let would = w.catalog.evictable(&selection, NOW).await.unwrap();
-        assert_eq!((would.count, would.entries.len()), (count, count), "{selection:?}");
+        assert_eq!((would.count, would.entries.len()), (count as u64, count), "{selection:?}");
         assert_eq!(w.catalog.list(&selection, 10, "", NOW).await.unwrap().entries.len(), count);
     }
     let selection = Selection { key: one.cache_key().to_owned(), ..Selection::default() };

@@ -6,7 +6,7 @@ use crate::clock::{HOUR, START};
 use crate::world::world;
 
 /// How many are due in the same minute.
-const MANY: usize = 10_000;
+const MANY: usize = 2_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_schedules_of_one_minute_fire_side_by_side_and_bounded() {
