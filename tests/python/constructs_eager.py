@@ -1,6 +1,7 @@
 """Eager tasks: the task's process is a client of the API."""
 
 import asyncio
+import os
 import time
 from typing import List
 
@@ -22,7 +23,8 @@ def breaks(a: int) -> int:
 
 
 @task
-async def slow(seconds: float) -> float:
+async def slow(seconds: float, at: str) -> float:
+    open(at, "w").close()
     time.sleep(seconds)
     return seconds
 
@@ -63,14 +65,15 @@ async def fails(a: int) -> int:
 
 
 @eager
-async def waits(seconds: float) -> float:
-    return await slow(seconds=seconds)
+async def waits(seconds: float, at: str) -> float:
+    return await slow(seconds=seconds, at=at)
 
 
 @eager
-async def leaves_behind(seconds: float) -> float:
-    left = asyncio.create_task(slow(seconds=seconds))
-    await asyncio.sleep(6)
+async def leaves_behind(seconds: float, at: str) -> float:
+    left = asyncio.create_task(slow(seconds=seconds, at=at))
+    while not os.path.exists(at):
+        await asyncio.sleep(0.2)
     if not left.done():
         raise RuntimeError("leaves it behind")
     return seconds
@@ -107,14 +110,15 @@ def case_eager_tasks_see_failures(w):
 
 
 def case_the_children_of_an_aborted_eager_task_end(w):
-    execution = w.run(waits, seconds=300.0)
-    [child] = w.until("the child", lambda: started_by(w, execution), 120)
+    execution = w.run(waits, seconds=300.0, at=w.file("eager-waits"))
+    w.until("the child at work", lambda: os.path.exists(w.file("eager-waits")), 120)
+    [child] = started_by(w, execution)
     w.client.terminate(execution, "enough")
     w.end(execution, "ABORTED", 60)
     w.end(w.client.fetch_execution(name=child.id.name), "ABORTED", 60)
 
 
 def case_the_children_of_a_failed_eager_task_are_cleaned_up(w):
-    execution = w.fails(leaves_behind_wf, "leaves", seconds=300.0)
+    execution = w.fails(leaves_behind_wf, "leaves", seconds=300.0, at=w.file("eager-leaves"))
     [child] = started_by(w, execution)
     w.end(w.client.fetch_execution(name=child.id.name), "ABORTED", 60)

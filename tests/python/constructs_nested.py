@@ -5,7 +5,7 @@ import time
 from typing import List, Tuple
 
 from checks import check, children, element_phases, elements, phases
-from flytekit import LaunchPlan, WorkflowFailurePolicy, conditional, dynamic, map_task, task, workflow
+from flytekit import LaunchPlan, WorkflowFailurePolicy, conditional, dynamic, map_task, reference_launch_plan, task, workflow
 from flytekit.core.options import Options
 from flytekit.models.common import Annotations, Labels
 
@@ -142,6 +142,15 @@ def breaks_inside(n: int) -> int:
     return breaks(a=n)
 
 
+@reference_launch_plan(project="flytesnacks", domain="development", name="nested.nowhere", version="1")
+def nowhere(a: int) -> int: ...
+
+
+@dynamic
+def cannot_be_built(n: int) -> int:
+    return nowhere(a=n)
+
+
 @dynamic
 def deeper(n: int) -> int:
     return inc(a=n) if n == 0 else deeper(n=n - 1)
@@ -155,6 +164,11 @@ def dynamic_wf(n: int) -> Tuple[int, int, int]:
 @workflow
 def dynamic_breaks(n: int) -> int:
     return inc(a=breaks_inside(n=n))
+
+
+@workflow
+def dynamic_unbuilt(n: int) -> int:
+    return inc(a=cannot_be_built(n=n))
 
 
 @workflow
@@ -185,7 +199,7 @@ def everything_in_everything(ns: List[int]) -> int:
 
 ENTITIES = [
     subs, stops_in_a_sub, plan, fixed, sub_plan, bad_plan, plans, bad_child, told_plan, tells, sleeps_plan,
-    sleeps_below_plan, sleeps_deep, dynamic_wf, dynamic_breaks, one_plan, maps_plan, everything_in_everything,
+    sleeps_below_plan, sleeps_deep, dynamic_wf, dynamic_breaks, dynamic_unbuilt, one_plan, maps_plan, everything_in_everything,
 ]
 
 
@@ -287,6 +301,12 @@ def case_a_dynamic_task_fails_with_its_child(w):
     execution = w.fails(dynamic_breaks, "broken at 3", n=3)
     found = phases(children(execution.node_executions["n0"]))
     check(found["n0-0-dn1"] == "FAILED", found)
+    check(phases(execution.node_executions)["n0"] == "FAILED")
+
+
+def case_a_dynamic_task_that_makes_no_sense_fails(w):
+    execution = w.fails(dynamic_unbuilt, "DynamicWorkflowBuildFailed", "nested.nowhere", n=3)
+    check(execution.closure.error.kind == 1, execution.closure.error)
     check(phases(execution.node_executions)["n0"] == "FAILED")
 
 

@@ -6,6 +6,7 @@ A module has `ENTITIES`, what is registered before, and functions `case_...`, ea
 
 import contextvars
 import importlib
+import itertools
 import os
 import pathlib
 import shutil
@@ -69,8 +70,9 @@ class World:
         """Waits for the end, which must be the wanted one, and gives the execution with all its nodes."""
         until = time.monotonic() + seconds
         pause = 0.1
-        while True:
-            execution = self.client.sync_execution(execution, sync_nodes=False)
+        for n_looks in itertools.count():
+            # What is half done must be readable as well.
+            execution = self.client.sync_execution(execution, sync_nodes=n_looks % 3 == 1)
             if execution.is_done:
                 break
             check(time.monotonic() < until, f"{execution.id.name} is {phase(execution)} after {seconds} s: {self.picture(execution)}")

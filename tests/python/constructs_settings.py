@@ -55,6 +55,11 @@ def many(n: int) -> List[str]:
 
 
 @task
+def pair(mib: int) -> List[str]:
+    return ["a" * (mib * MIB), "b" * MIB]
+
+
+@task
 def wide(mib: int) -> Wide:
     return Wide(text="z" * (mib * MIB), numbers=[1, 2, 3])
 
@@ -98,11 +103,11 @@ def shows() -> Tuple[str, int]:
 
 
 @workflow
-def heavy(mib: int) -> Tuple[int, int, int, str]:
+def heavy(mib: int) -> Tuple[int, int, int, str, List[int]]:
     text = large(mib=mib)
     texts = many(n=3000)
     both = wide(mib=mib)
-    return length(text=text), count(texts=texts), third(numbers=both.numbers), text
+    return length(text=text), count(texts=texts), third(numbers=both.numbers), text, map_task(length)(text=pair(mib=mib))
 
 
 @workflow
@@ -149,7 +154,7 @@ def case_large_values_cross(w):
     execution = w.result(heavy, mib=12)
     out = execution.outputs
     check((out["o0"], out["o1"], out["o2"]) == (12 * MIB, 3_000_000, 3), (out["o0"], out["o1"], out["o2"]))
-    check(len(out.get("o3", str)) == 12 * MIB)
+    check(len(out.get("o3", str)) == 12 * MIB and out["o4"] == [12 * MIB, MIB], out["o4"])
 
 
 def case_large_inputs_are_mapped_over(w):

@@ -203,13 +203,19 @@ fn check_scenario(server: &Server, setup: &Setup, names: &BTreeMap<String, Strin
         let good = story(&events, good);
         assert_eq!(phases(&good, "Workflow "), ["QUEUED", "RUNNING", "SUCCEEDED"], "{good:#?}");
         for node in ["n0", "n1"] {
-            assert_eq!(phases(&good, &format!("Node {node}")), ["QUEUED", "RUNNING", "SUCCEEDED"], "{good:#?}");
+            assert_eq!(
+                phases(&good, &format!("Node {node}")),
+                ["QUEUED", "RUNNING", "SUCCEEDED"],
+                "{good:#?}"
+            );
             let tasks = phases(&good, &format!("Task {node}/0"));
             assert_eq!((tasks[0], tasks[tasks.len() - 1]), ("QUEUED", "SUCCEEDED"), "{good:#?}");
             assert!(tasks.contains(&"RUNNING"), "{good:#?}");
         }
         assert_eq!(phases(&good, "Node end-node").last(), Some(&"SUCCEEDED"), "{good:#?}");
-        let at = |line: &str| good.iter().position(|other| other == line).unwrap_or_else(|| panic!("{line}: {good:#?}"));
+        let at = |line: &str| {
+            good.iter().position(|other| other == line).unwrap_or_else(|| panic!("{line}: {good:#?}"))
+        };
         assert!(at("Node n0 SUCCEEDED") < at("Node n1 QUEUED"), "{good:#?}");
         assert_eq!((at("Workflow  QUEUED"), at("Workflow  SUCCEEDED")), (0, good.len() - 1));
 
@@ -224,7 +230,8 @@ fn check_scenario(server: &Server, setup: &Setup, names: &BTreeMap<String, Strin
     for part in ["Subject: ", "no luck <today>", bad.as_str(), "/console/projects/flytesnacks/domains/"] {
         assert!(failed.replace("=\r\n", "").contains(part), "{part} is not in\n{failed}");
     }
-    let aborted = inbox.to("oncall@example.pagerduty.com").into_iter().find(|mail| mail.contains(long.as_str()));
+    let aborted =
+        inbox.to("oncall@example.pagerduty.com").into_iter().find(|mail| mail.contains(long.as_str()));
     assert!(aborted.is_some_and(|mail| mail.contains("it takes too long")));
     let chat = inbox.to("/chat/t0k3n").remove(0);
     assert!(chat.contains("no luck &lt;today&gt;") && chat.contains(bad.as_str()), "{chat}");
@@ -241,7 +248,11 @@ fn check_scenario(server: &Server, setup: &Setup, names: &BTreeMap<String, Strin
     assert!(retried.status.success(), "{}", text(&retried));
     let status = text(&server.pinion(&["notify", "status"]));
     assert!(status.contains("web") && status.contains("file"), "{status}");
-    let everything = format!("{}{status}{}", server.log(), text(&server.pinion(&["config", "show", "--config", &setup.args()[1]])));
+    let everything = format!(
+        "{}{status}{}",
+        server.log(),
+        text(&server.pinion(&["config", "show", "--config", &setup.args()[1]]))
+    );
     assert!(everything.contains("cloudevents-http"), "the settings are not shown: {everything}");
     assert!(!everything.contains("t0k3n") && !everything.contains("k3yk3y"), "a secret is shown");
     assert!(server.http("/readyz").contains("\"notify\""), "{}", server.http("/readyz"));
@@ -304,7 +315,11 @@ fn a_host_that_is_killed_loses_no_event() {
             let story = story(&events, name);
             assert_eq!(phases(&story, "Workflow "), ["QUEUED", "RUNNING", "SUCCEEDED"], "{story:#?}");
             for node in ["n0", "n1"] {
-                assert_eq!(phases(&story, &format!("Node {node}")), ["QUEUED", "RUNNING", "SUCCEEDED"], "{story:#?}");
+                assert_eq!(
+                    phases(&story, &format!("Node {node}")),
+                    ["QUEUED", "RUNNING", "SUCCEEDED"],
+                    "{story:#?}"
+                );
             }
         }
     }

@@ -81,7 +81,10 @@ fn only_the_store_speaks_sql() {
 fn rooms_import_only_what_they_may() {
     for (room, forbidden) in [
         ("api", &["engine", "worker", "plugins", "cluster"][..]),
-        ("worker", &["api", "launch"]),
+        ("worker", &["api", "scheduler", "notify"]),
+        ("catalog", &["engine", "worker", "api", "launch"]),
+        ("scheduler", &["engine", "worker", "api", "catalog"]),
+        ("notify", &["engine", "worker", "api", "launch", "blob"]),
         ("engine", &["store", "blob", "tokio", "worker", "plugins"]),
         ("compiler", &["store", "blob", "tokio"]),
         ("model", &["store", "blob", "tokio", "engine"]),

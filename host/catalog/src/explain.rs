@@ -10,7 +10,7 @@ use proto::flyteidl::core::{
     task_node,
 };
 use serde::{Deserialize, Serialize};
-use store::CatalogArtifactRow;
+use store::{CatalogArtifactRow, CatalogFilter, CatalogPage};
 
 use crate::caching::Caching;
 use crate::catalog::{Catalog, Lookup};
@@ -19,6 +19,9 @@ use crate::explanation::{Cause, Explanation, Other};
 use crate::key::{Signature, TaskKey};
 use crate::lineage::{NodeRef, Place, Walk};
 use crate::value;
+
+/// Entries of before a node that it is compared with.
+const MAX_BEFORE: u32 = 200;
 
 /// Why a node found its outputs in the cache or not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,20 +190,41 @@ impl Catalog {
 
     /// What a lookup would have found at a time, before the node itself made something.
     async fn as_of(&self, key: &TaskKey, own: &NodeRef, at: Timestamp) -> Result<Explanation> {
-        let is_before = |row: &CatalogArtifactRow| {
-            let is_own = row.source.execution == own.execution && row.source.node_id == own.node_id;
-            row.updated_at <= at && !is_own
+        let dataset = key.dataset_id();
+        let filter = CatalogFilter {
+            project: dataset.project.clone(),
+            domain: dataset.domain.clone(),
+            name: dataset.name.clone(),
+            version: dataset.version.clone(),
+            org: Some(dataset.org.clone()),
+            created_before: Some(at.plus(1)),
+            with_evicted: true,
+            ..CatalogFilter::default()
         };
-        let found = self.store.catalog_lookup(&[key.cache_key()]).await?;
-        if let Some(row) = found.get(key.cache_key()).filter(|row| is_before(row)) {
+        let page = CatalogPage { limit: MAX_BEFORE, ..CatalogPage::default() };
+        let is_other = |row: &CatalogArtifactRow| {
+            row.source.execution != own.execution || row.source.node_id != own.node_id
+        };
+        let mut rows = self.store.catalog_artifact_list(&filter, page, false).await?;
+        rows.retain(is_other);
+        // By its tag, an entry is found however many came after it; by its fields, also once the tag is another's.
+        let tagged = self.store.catalog_lookup(&[key.cache_key()]).await?;
+        let tagged = tagged.into_values().find(|row| row.updated_at <= at && is_other(row));
+        let is_gone = |row: &CatalogArtifactRow| row.evicted_at.is_some_and(|evicted| evicted <= at);
+        let mut others: Vec<Other> = rows.into_iter().map(Other::new).collect();
+        let same = others.iter().filter(|other| other.is_same(&key.fields)).map(|other| &other.row);
+        if let Some(row) = same.chain(&tagged).min_by_key(|row| is_gone(row)) {
             let cause = match row.evicted_at.filter(|evicted| *evicted <= at) {
                 Some(evicted) => Cause::Evicted { ago_micros: at.since(evicted) },
                 None => Cause::Found,
             };
             return Ok(Explanation::of_entry(key, cause, row, at));
         }
-        let mut others = self.others(&key.dataset_id()).await?;
-        others.retain(|other: &Other| is_before(&other.row));
+        others.retain(|other| !is_gone(&other.row));
+        if others.is_empty() {
+            others = self.others(&dataset).await?;
+            others.retain(|other| other.row.updated_at <= at && is_other(&other.row));
+        }
         Ok(Explanation::of_miss(key, &others, at))
     }
 

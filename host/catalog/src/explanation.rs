@@ -216,6 +216,11 @@ impl Other {
         });
         Self { row, fields, knows_inputs }
     }
+
+    /// Whether its key has these fields.
+    pub(crate) fn is_same(&self, fields: &KeyFields) -> bool {
+        self.knows_inputs && distance(fields, self) == (0, 0)
+    }
 }
 
 /// How many fields differ, and how many can't be compared.

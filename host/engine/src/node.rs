@@ -74,12 +74,7 @@ pub(crate) fn resolved(
 }
 
 /// Without inputs a node fails at once; there is no attempt to clean up.
-pub(crate) fn unresolvable(
-    run: &mut Execution,
-    node: NodeIdx,
-    error: core::ExecutionError,
-    now: Timestamp,
-) {
+pub(crate) fn unresolvable(run: &mut Execution, node: NodeIdx, error: core::ExecutionError, now: Timestamp) {
     let is_new = run.node(node).phase == NodePhase::NotYetStarted;
     let failed = if is_new {
         run.move_node(node, NodeEvent::Unresolvable)

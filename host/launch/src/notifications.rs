@@ -1,6 +1,9 @@
-//! Checks that notifications wait for an end and reach someone. Pure.
+//! Checks that notifications wait for an end and reach someone, and takes those of the launch plan over. Pure.
 
-use proto::flyteidl::admin::{Notification, notification};
+use proto::flyteidl::admin::{
+    ExecutionSpec, LaunchPlanSpec, Notification, NotificationList, execution_spec::NotificationOverrides,
+    notification,
+};
 use proto::flyteidl::core::workflow_execution::Phase;
 
 /// Why a notification was refused.
@@ -60,9 +63,25 @@ fn check_one(idx: usize, notification: &Notification) -> Result<(), Notification
     Ok(())
 }
 
+/// Takes over what the launch plan asks for, unless the request names notifications of its own or wants none. An empty
+/// list, which stock clients send when nobody said anything, is neither.
+pub(crate) fn fill(spec: &mut ExecutionSpec, plan: &LaunchPlanSpec) {
+    let is_open = match &spec.notification_overrides {
+        None => true,
+        Some(NotificationOverrides::Notifications(list)) => list.notifications.is_empty(),
+        Some(NotificationOverrides::DisableAll(disable)) => !disable,
+    };
+    let theirs =
+        plan.entity_metadata.as_ref().map(|metadata| metadata.notifications.clone()).unwrap_or_default();
+    if is_open && !theirs.is_empty() {
+        let list = NotificationList { notifications: theirs };
+        spec.notification_overrides = Some(NotificationOverrides::Notifications(list));
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use proto::flyteidl::admin::EmailNotification;
+    use proto::flyteidl::admin::{EmailNotification, LaunchPlanMetadata};
 
     use super::*;
 
@@ -86,5 +105,34 @@ mod tests {
         ] {
             assert_eq!(check(&[good(), broken]), Err(want));
         }
+    }
+
+    #[test]
+    fn the_plan_is_asked_unless_the_request_says_otherwise() {
+        let list = |addresses: &[&str]| {
+            let notifications = addresses.iter().map(|address| email(&[*address], &[4])).collect();
+            Some(NotificationOverrides::Notifications(NotificationList { notifications }))
+        };
+        let metadata = LaunchPlanMetadata {
+            notifications: vec![email(&["plan@x"], &[4])],
+            ..LaunchPlanMetadata::default()
+        };
+        let plan = LaunchPlanSpec { entity_metadata: Some(metadata), ..LaunchPlanSpec::default() };
+        for (given, want) in [
+            (None, list(&["plan@x"])),
+            // What flytekit sends when nothing was said.
+            (list(&[]), list(&["plan@x"])),
+            (Some(NotificationOverrides::DisableAll(false)), list(&["plan@x"])),
+            (list(&["own@x"]), list(&["own@x"])),
+            (Some(NotificationOverrides::DisableAll(true)), Some(NotificationOverrides::DisableAll(true))),
+        ] {
+            let mut spec =
+                ExecutionSpec { notification_overrides: given.clone(), ..ExecutionSpec::default() };
+            fill(&mut spec, &plan);
+            assert_eq!(spec.notification_overrides, want, "{given:?}");
+        }
+        let mut spec = ExecutionSpec { notification_overrides: list(&[]), ..ExecutionSpec::default() };
+        fill(&mut spec, &LaunchPlanSpec::default());
+        assert_eq!(spec.notification_overrides, list(&[]));
     }
 }

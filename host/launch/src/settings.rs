@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use blob::DataReference;
 use model::LaunchSettings;
 use proto::flyteidl::admin::{
-    AuthRole, ExecutionMetadata, ExecutionSpec, Labels, LaunchPlanSpec, NotificationList, SystemMetadata,
+    AuthRole, ExecutionMetadata, ExecutionSpec, Labels, LaunchPlanSpec, SystemMetadata,
     WorkflowExecutionConfig, execution_spec::NotificationOverrides,
 };
 use proto::flyteidl::core::{Identity, QualityOfService, SecurityContext};
@@ -61,7 +61,7 @@ pub fn resolve(
     if let Some(plan) = plan {
         fill(&mut spec, &config_of_plan(plan), true);
         spec.cluster_assignment = spec.cluster_assignment.take().or_else(|| plan.cluster_assignment.clone());
-        fill_notifications(&mut spec, plan);
+        notifications::fill(&mut spec, plan);
     }
     let application = config.execution_config();
     for layer in attributes.configs().chain([&application]) {
@@ -229,16 +229,6 @@ fn fill_principal(spec: &mut ExecutionSpec, principal: &str) {
     let run_as = spec.security_context.get_or_insert_default().run_as.get_or_insert_default();
     if run_as.execution_identity.is_empty() {
         principal.clone_into(&mut run_as.execution_identity);
-    }
-}
-
-fn fill_notifications(spec: &mut ExecutionSpec, plan: &LaunchPlanSpec) {
-    let theirs = plan.entity_metadata.as_ref().map(|metadata| &metadata.notifications);
-    if let (None, Some(theirs)) = (&spec.notification_overrides, theirs)
-        && !theirs.is_empty()
-    {
-        let list = NotificationList { notifications: theirs.clone() };
-        spec.notification_overrides = Some(NotificationOverrides::Notifications(list));
     }
 }
 

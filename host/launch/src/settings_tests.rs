@@ -3,7 +3,7 @@
 use model::{EntityId, EntityKind};
 use proto::flyteidl::admin::{
     Annotations, ClusterAssignment, EmailNotification, Envs, LaunchPlanMetadata, Notification,
-    RawOutputDataConfig, notification,
+    NotificationList, RawOutputDataConfig, notification,
 };
 use proto::flyteidl::core::KeyValuePair;
 

@@ -84,7 +84,8 @@ impl Channel {
             ChannelType::Smtp | ChannelType::Pagerduty | ChannelType::Webhook => Form::Plain,
         };
         // A webhook without a template of its own sends a document that needs none.
-        let body = if kind == ChannelType::Webhook && settings.body.is_empty() { "{}" } else { &settings.body };
+        let body =
+            if kind == ChannelType::Webhook && settings.body.is_empty() { "{}" } else { &settings.body };
         let target = match kind {
             ChannelType::Smtp => Target::Smtp(Box::new(smtp::Smtp::new(settings, means.timeout)?)),
             ChannelType::Slack => Target::Slack(slack::Slack::new(settings, means)?),
@@ -120,9 +121,7 @@ impl Channel {
             Target::Pagerduty(pagerduty) => {
                 pagerduty.send(key, &text(templates.subject(facts))?, facts).await
             }
-            Target::Webhook(webhook) => {
-                webhook.send(key, facts, || text(templates.body(facts))).await
-            }
+            Target::Webhook(webhook) => webhook.send(key, facts, || text(templates.body(facts))).await,
         }
     }
 }

@@ -104,7 +104,14 @@ async fn deliver(shared: &Shared, row: DeliveryRow) -> DeliveryOutcome {
     let n = row.attempts.saturating_add(1);
     let most = shared.config.retry.max_attempts;
     let is_over = failure.is_final || most > 0 && n >= most;
-    tracing::warn!(delivery = row.id, channel = name, n, is_over, error = failure.reason, "a message was not taken");
+    tracing::warn!(
+        delivery = row.id,
+        channel = name,
+        n,
+        is_over,
+        error = failure.reason,
+        "a message was not taken"
+    );
     shared.fails(&format!("channel {name}"), &failure.reason);
     metrics::counter!(metric::FAILURES, "to" => name.clone()).increment(1);
     let pause = retry::pause(&shared.config.retry, n, &failure);

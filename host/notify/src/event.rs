@@ -180,7 +180,13 @@ pub(crate) mod tests {
     /// An event of an execution that entered a phase.
     pub(crate) fn workflow(name: &str, phase: workflow_execution::Phase, seq: i64) -> Event {
         let id = ExecutionId::new("p", "d", name);
-        let row = OutboxRow::of_workflow(ExecutionKey(7), &id, phase as i32, Timestamp(1_700_000_000_000_001), None);
+        let row = OutboxRow::of_workflow(
+            ExecutionKey(7),
+            &id,
+            phase as i32,
+            Timestamp(1_700_000_000_000_001),
+            None,
+        );
         Event::read(OutboxCursor { tx: 0, seq }, row).unwrap()
     }
 

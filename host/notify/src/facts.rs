@@ -213,13 +213,9 @@ mod tests {
 
     #[test]
     fn spans_read_well() {
-        for (seconds, want) in [
-            (0.44, "0.4s"),
-            (12.9, "12s"),
-            (65.0, "1m 05s"),
-            (7205.0, "2h 00m"),
-            (273_600.0, "3d 04h"),
-        ] {
+        for (seconds, want) in
+            [(0.44, "0.4s"), (12.9, "12s"), (65.0, "1m 05s"), (7205.0, "2h 00m"), (273_600.0, "3d 04h")]
+        {
             assert_eq!(spoken((seconds * 1e6) as i64), want);
         }
     }

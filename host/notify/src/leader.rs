@@ -118,10 +118,14 @@ async fn lead(shared: &Arc<Shared>, lease: &OutboxLease, drain: &CancellationTok
 
 /// Where every reader goes on; places of sinks that are not configured any more are forgotten.
 async fn cursors(shared: &Shared, lease: &OutboxLease) -> Result<Vec<(String, OutboxCursor)>, Ended> {
-    let known = shared.persist("read how far events were handed out", || shared.store.outbox_cursors()).await?;
+    let known =
+        shared.persist("read how far events were handed out", || shared.store.outbox_cursors()).await?;
     for (name, _) in &known {
         if name != planner::NAME && !shared.sinks.contains_key(name) {
-            tracing::warn!(sink = name, "the sink is not configured any more; its place in the outbox is forgotten");
+            tracing::warn!(
+                sink = name,
+                "the sink is not configured any more; its place in the outbox is forgotten"
+            );
             shared.persist("forget a sink", || shared.store.outbox_forget(lease, name)).await?;
         }
     }

@@ -4,9 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use model::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::{
-    DeliveryKind, DeliveryRow, DeliveryState, EventKind, ExecutionKey, OutboxCursor, OutboxRow,
-};
+use store::{DeliveryKind, DeliveryRow, DeliveryState, EventKind, ExecutionKey, OutboxCursor, OutboxRow};
 
 use crate::config::Kind;
 use crate::event::Event;
@@ -111,7 +109,13 @@ pub(crate) fn notification_row(
         event_id: event_id.to_owned(),
         phase: facts.phase.clone(),
         payload: Letter::Execution(Box::new(facts.clone())).encode(),
-        ..row(format!("{event_id}>{channel}>{recipient}"), DeliveryKind::Notification, channel, recipient, now)
+        ..row(
+            format!("{event_id}>{channel}>{recipient}"),
+            DeliveryKind::Notification,
+            channel,
+            recipient,
+            now,
+        )
     }
 }
 
@@ -123,7 +127,13 @@ pub(crate) fn ended(row: DeliveryRow, attempts: u32, error: Option<&str>, now: T
 }
 
 /// A try of a channel.
-pub(crate) fn test_row(key: &str, channel: &str, recipient: &str, facts: &Facts, now: Timestamp) -> DeliveryRow {
+pub(crate) fn test_row(
+    key: &str,
+    channel: &str,
+    recipient: &str,
+    facts: &Facts,
+    now: Timestamp,
+) -> DeliveryRow {
     DeliveryRow {
         kind: DeliveryKind::Test,
         event_id: String::new(),
@@ -170,9 +180,8 @@ pub(crate) fn gap_row(
     now: Timestamp,
 ) -> DeliveryRow {
     let key = format!("gap {}.{}..{}.{}>{sink}", from.tx, from.seq, to.tx, to.seq);
-    let text = format!(
-        "{events} events were given up, because more than `notify.max-backlog` waited for the sink"
-    );
+    let text =
+        format!("{events} events were given up, because more than `notify.max-backlog` waited for the sink");
     let row = DeliveryRow {
         payload: Letter::Gap { events }.encode(),
         ..row(key, DeliveryKind::Gap, sink, recipient, now)

@@ -1,7 +1,9 @@
 //! Decides who is told that an execution ended. Pure.
 
 use model::Timestamp;
-use proto::flyteidl::admin::{ExecutionSpec, Notification, execution_spec::NotificationOverrides, notification};
+use proto::flyteidl::admin::{
+    ExecutionSpec, Notification, execution_spec::NotificationOverrides, notification,
+};
 use proto::flyteidl::core::workflow_execution::Phase;
 use store::{DeliveryRow, ExecutionRow, OutboxRow};
 
@@ -60,8 +62,11 @@ fn asked(spec: &ExecutionSpec, phase: i32) -> Vec<&str> {
         return Vec::new();
     };
     let waiting = list.notifications.iter().filter(|notification| notification.phases.contains(&phase));
-    let mut addresses: Vec<&str> =
-        waiting.flat_map(recipients).map(|address| address.trim()).filter(|address| !address.is_empty()).collect();
+    let mut addresses: Vec<&str> = waiting
+        .flat_map(recipients)
+        .map(|address| address.trim())
+        .filter(|address| !address.is_empty())
+        .collect();
     let mut seen = std::collections::HashSet::new();
     addresses.retain(|address| seen.insert(*address));
     addresses

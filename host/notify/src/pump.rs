@@ -132,7 +132,11 @@ impl Pump {
         let n = behind - most / 10 * 9;
         let find = || shared.store.outbox_nth(from, n);
         let Some(to) = shared.persist("find events", find).await? else { return Ok(false) };
-        tracing::error!(sink = self.sink.name, events = n, "too many events wait for a sink; the oldest are given up");
+        tracing::error!(
+            sink = self.sink.name,
+            events = n,
+            "too many events wait for a sink; the oldest are given up"
+        );
         metrics::counter!(metric::LOST, "sink" => self.sink.name.clone()).increment(u64::from(n));
         self.place.cursor = to;
         let gap = letter::gap_row(&self.sink.name, &self.sink.shown(), n, (from, to), Timestamp::now());
@@ -157,7 +161,7 @@ async fn send_lane(shared: &Shared, sink: &Sink, page: &Page, lane: Vec<&Item>) 
             page.give_up(sink, only, &failure, sink.max_attempts());
             continue;
         }
-        // One of many is not taken: each for itself, so that only that one is given up.
+        // All together are not taken: each for itself, so that only what has to be is given up.
         for item in items {
             if let Err(failure) = send(shared, sink, std::slice::from_ref(item)).await? {
                 page.give_up(sink, item, &failure, sink.max_attempts());
@@ -167,7 +171,8 @@ async fn send_lane(shared: &Shared, sink: &Sink, page: &Page, lane: Vec<&Item>) 
     Ok(())
 }
 
-/// Sends until it succeeds or the sink's limit is reached; the inner error is the last failure.
+/// Sends until it succeeds, the sink's limit is reached, or it has to be sent in parts; the inner error is the last
+/// failure.
 async fn send(shared: &Shared, sink: &Sink, items: &[&Item]) -> Result<Result<(), Failure>, Ended> {
     let events: Vec<Arc<Event>> = items.iter().map(|item| Arc::clone(&item.event)).collect();
     let oldest = events.first().map_or(0.0, |event| age(event));
@@ -190,7 +195,9 @@ async fn send(shared: &Shared, sink: &Sink, items: &[&Item]) -> Result<Result<()
                 metrics::counter!(metric::FAILURES, "to" => name.clone()).increment(1);
                 metrics::gauge!(metric::LAG_SECONDS, "sink" => name)
                     .set(events.first().map_or(0.0, |event| age(event)));
-                if sink.max_attempts() > 0 && n >= sink.max_attempts() {
+                // A batch that will never be taken, such as one that is too large, may be taken in parts.
+                let is_hopeless = failure.is_final && items.len() > 1;
+                if is_hopeless || sink.max_attempts() > 0 && n >= sink.max_attempts() {
                     return Ok(Err(failure));
                 }
                 tokio::time::sleep(retry::pause(&shared.config.retry, n, &failure)).await;

@@ -32,9 +32,9 @@ impl Signer {
             return Ok(None);
         }
         let key = match text.strip_prefix(PREFIX) {
-            Some(coded) => STANDARD
-                .decode(coded)
-                .map_err(|_| format!("what stands behind `{PREFIX}` is not base64"))?,
+            Some(coded) => {
+                STANDARD.decode(coded).map_err(|_| format!("what stands behind `{PREFIX}` is not base64"))?
+            }
             None => text.as_bytes().to_vec(),
         };
         Ok(Some(Self { key }))
@@ -43,7 +43,8 @@ impl Signer {
     /// The headers of a request: its id, the time in seconds, and the signature over both and the body.
     pub(crate) fn headers(&self, id: &str, at: Timestamp, body: &[u8]) -> [(&'static str, String); 3] {
         let seconds = at.0.div_euclid(1_000_000).to_string();
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).unwrap_or_else(|_| unreachable!("invariant: HMAC takes keys of any length"));
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key)
+            .unwrap_or_else(|_| unreachable!("invariant: HMAC takes keys of any length"));
         for part in [id.as_bytes(), b".", seconds.as_bytes(), b".", body] {
             mac.update(part);
         }

@@ -71,9 +71,7 @@ impl Templates {
         let default = if form == Form::Slack { SLACK } else { BODY };
         let body = if body.is_empty() { default } else { body };
         for (name, text) in [("subject", subject), ("body", body)] {
-            environment
-                .add_template_owned(name, text.to_owned())
-                .map_err(|error| describe(name, &error))?;
+            environment.add_template_owned(name, text.to_owned()).map_err(|error| describe(name, &error))?;
         }
         let templates = Self { environment, form };
         // Names that no execution has, and documents that are none, show in a rehearsal.
@@ -96,7 +94,9 @@ impl Templates {
         let text = self.render("body", facts)?;
         if self.form == Form::Json {
             let checked: Result<serde_json::Value, _> = serde_json::from_str(&text);
-            checked.map_err(|error| format!("body: what it writes is not JSON: {error}; use `| tojson` for values"))?;
+            checked.map_err(|error| {
+                format!("body: what it writes is not JSON: {error}; use `| tojson` for values")
+            })?;
         }
         Ok(text)
     }
@@ -136,9 +136,14 @@ mod tests {
     fn the_defaults_say_what_ended_how_and_where_to_look() {
         let templates = Templates::read("", "", Form::Plain).unwrap();
         let facts = Facts { url: "http://here/x".to_owned(), ..Facts::sample(Phase::Failed) };
-        assert_eq!(templates.subject(&facts).unwrap(), "a.test failed in flytesnacks/development (atestofthischannel)");
+        assert_eq!(
+            templates.subject(&facts).unwrap(),
+            "a.test failed in flytesnacks/development (atestofthischannel)"
+        );
         let body = templates.body(&facts).unwrap();
-        for part in ["nothing failed: this is a test", "USER error Test", "1m 05s", "http://here/x", "a.test v1"] {
+        for part in
+            ["nothing failed: this is a test", "USER error Test", "1m 05s", "http://here/x", "a.test v1"]
+        {
             assert!(body.contains(part), "{part} is not in\n{body}");
         }
         let aborted = Facts {

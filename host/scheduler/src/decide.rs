@@ -27,7 +27,7 @@ pub(crate) enum Decision {
 pub(crate) struct Rules<'a> {
     pub(crate) table: &'a Timetable,
     pub(crate) config: &'a Config,
-    /// No tick of any schedule before this time is fired.
+    /// No tick of any schedule up to this time is fired.
     pub(crate) not_before: Timestamp,
 }
 

@@ -133,6 +133,10 @@ fn what_comes_before_a_pause_ends_is_left_out_silently() {
     let table = Timetable::parse("0 * * * *", "UTC").unwrap();
     let config = Config::default();
     let rules = Rules { table: &table, config: &config, not_before: TEN.plus(7 * HOUR) };
+    // The tick of the very moment is over, as it is for an activation.
+    let now_due = ScheduleRow { next_at: Some(TEN.plus(7 * HOUR)), ..row("all") };
+    assert!(matches!(rules.decide(now_due, TEN.plus(7 * HOUR)), Decision::Rest(row)
+        if row.next_at == Some(TEN.plus(8 * HOUR))));
     let due = ScheduleRow { next_at: Some(TEN.plus(HOUR)), ..row("all") };
     assert!(matches!(rules.decide(due, TEN.plus(9 * HOUR)), Decision::Fire(tick, row)
         if tick == TEN.plus(8 * HOUR) && row.n_skipped == 0));

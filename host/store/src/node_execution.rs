@@ -266,7 +266,8 @@ impl Store {
             self.dialect().push_rows(&mut sql, &[Type::Int, Type::Text], rows);
             sql.push(") select ").push_list("n.", READ.iter().copied());
             sql.push(
-                " from r join node_execution n on n.execution_id = r.execution_id and n.node_id = r.node_id",
+                " from r cross join node_execution n where n.execution_id = r.execution_id
+                 and n.node_id = r.node_id",
             );
             for record in self.fetch(sql).await? {
                 out.push(read(&record)?);

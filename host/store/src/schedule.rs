@@ -50,7 +50,7 @@ pub struct ScheduleRow {
     pub catch_up: String,
     /// From when ticks at a fixed rate are counted.
     pub anchor: Timestamp,
-    /// No tick before this time is fired.
+    /// No tick up to this time is fired.
     pub not_before: Timestamp,
     /// The tick to fire next; `None` while it is not worked out, or when there is none.
     pub next_at: Option<Timestamp>,
@@ -89,7 +89,7 @@ pub struct ScheduleGate {
     pub paused_at: Option<Timestamp>,
     /// Who paused them.
     pub paused_by: String,
-    /// No tick of any schedule before this time is fired.
+    /// No tick of any schedule up to this time is fired.
     pub not_before: Timestamp,
 }
 

@@ -55,7 +55,8 @@ pub struct TaskTimesRow {
 /// Most ids in one statement.
 const MAX_IDS: usize = 8_000;
 
-/// A table expression `r` of ids of nodes of an execution.
+/// A table expression `r` of ids of nodes of an execution. It must be the first of a cross join, to whose order SQLite
+/// keeps: else it may go through all rows of the execution for each id.
 fn with_ids(store: &Store, key: ExecutionKey, ids: &[String]) -> Sql {
     let mut sql = Sql::new("with r (execution_id, id) as (");
     let rows = ids.iter().map(|id| vec![Arg::from(key), Arg::from(id)]);
@@ -109,10 +110,13 @@ impl Store {
         let mut out = Vec::new();
         for ids in parents.chunks(MAX_IDS) {
             let mut sql = with_ids(self, key, ids);
+            // The children are found in the index alone: for rows as wide as these, SQLite prefers to search the
+            // primary key for the execution, and would do so for each parent.
             sql.push(
                 "n.node_id, n.spec_node_id, n.parent_id, n.phase, n.flags, n.created_at, n.updated_at,
-                 n.started_at, n.duration, n.extra from r join node_execution n
-                 on n.execution_id = r.execution_id and n.parent_id = r.id",
+                 n.started_at, n.duration, n.extra from r cross join node_execution p cross join node_execution n
+                 where p.execution_id = r.execution_id and p.parent_id = r.id
+                 and n.execution_id = p.execution_id and n.node_id = p.node_id",
             );
             for record in self.fetch(sql).await? {
                 out.push(read_node(&record)?);
@@ -134,8 +138,8 @@ impl Store {
             let mut sql = with_ids(self, key, ids);
             sql.push(
                 "t.node_id, t.attempt, t.task_project, t.task_domain, t.task_name, t.task_version, t.phase,
-                 t.created_at, t.updated_at, t.started_at, t.duration from r join task_execution t
-                 on t.execution_id = r.execution_id and t.node_id = r.id order by t.node_id, t.attempt",
+                 t.created_at, t.updated_at, t.started_at, t.duration from r cross join task_execution t
+                 where t.execution_id = r.execution_id and t.node_id = r.id order by t.node_id, t.attempt",
             );
             for record in self.fetch(sql).await? {
                 out.push(read_task(&record)?);

@@ -56,9 +56,7 @@ pub(super) async fn create(
         digest,
         task_type: String::new(),
         short_description: description.short(),
-        interface: INTERFACE
-            .iter()
-            .fold(content.clone(), |outer, number| raw::field(&outer, *number).into_owned()),
+        interface: raw::field_at(&content, &INTERFACE).into_owned(),
         closure: content,
         created_at: Timestamp::now(),
         id,

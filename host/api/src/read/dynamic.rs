@@ -41,8 +41,7 @@ pub(crate) async fn workflow(
     let Some(bytes) = compiled_bytes(blob, id, &closure.dynamic_job_spec_uri, MAX_COMPILED).await else {
         return Ok(None);
     };
-    let workflow_id =
-        ID.iter().fold(bytes.to_vec(), |outer, number| raw::field(&outer, *number).into_owned());
+    let workflow_id = raw::field_at(&bytes, &ID);
     let metadata = DynamicWorkflowNodeMetadata {
         id: Some(decode(&workflow_id, "dynamic workflow's id", id)?),
         compiled_workflow: None,

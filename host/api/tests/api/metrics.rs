@@ -200,24 +200,3 @@ async fn elements_of_an_array_are_not_listed_one_by_one() {
     let want = "wf=50(n0=50(NODE_SETUP=10 attempt0=40(TASK_RUNTIME=30 TASK_TEARDOWN=10)))";
     assert_eq!(found, want);
 }
-
-#[tokio::test]
-async fn adhoc_size() {
-    for n in [10_000_i64, 50_000] {
-        let run = run().await;
-        let t = created(&run).await;
-        for chunk in (0..n).collect::<Vec<_>>().chunks(2_000) {
-            let nodes = chunk.iter().map(|i| timed(run.key, &format!("n{i}"), t, [*i, *i, *i + 10])).collect();
-            let tasks = chunk.iter().map(|i| timed_task(run.key, &format!("n{i}"), t, [*i + 1, *i + 2, *i + 8])).collect();
-            run.commit(Batch { nodes, tasks, ..Batch::default() }).await;
-        }
-        end(&run, t, n + 20).await;
-        let request = WorkflowExecutionGetMetricsRequest { id: Some(execution_id(&run.name)), depth: -1 };
-        let start = std::time::Instant::now();
-        let reply = run.world.admin.clone().max_decoding_message_size(64 << 20).get_execution_metrics(request).await.unwrap().into_inner();
-        println!("ADHOC {n}: {:?} {} bytes", start.elapsed(), reply.encoded_len());
-        let start = std::time::Instant::now();
-        let text = reqwest::get(format!("http://{}/pinion/v1/recover-plan/{PROJECT}/{DOMAIN}/{}", run.world.address, run.name)).await.unwrap().text().await.unwrap();
-        println!("ADHOC plan {:?} {}", start.elapsed(), text.len());
-    }
-}

@@ -85,6 +85,19 @@ async fn own_hashes_and_evictions_are_shown() {
 }
 
 #[tokio::test]
+async fn an_eviction_is_told_when_there_is_a_new_entry_too() {
+    let w = laid_out(&[("n0", ran(1, 2, 100))]).await;
+    let key = task_key(&template("1"), &inputs(1, 2)).unwrap();
+    w.catalog.put(&key, &source("d", "n7"), &outputs(1), false, NOW.plus(5)).await.unwrap();
+    let all = catalog::Selection { task: "t".to_owned(), ..catalog::Selection::default() };
+    w.catalog.evict(&all, NOW.plus(60)).await.unwrap();
+    w.catalog.put(&key, &source("e", "n0"), &outputs(1), false, NOW.plus(200)).await.unwrap();
+    let report = explain(&w, "n0").await;
+    assert_eq!(report.then.explanation.cause, Cause::Evicted { ago_micros: 40 });
+    assert!(report.now.explanation.is_hit(), "{}", report.now.text);
+}
+
+#[tokio::test]
 async fn what_can_not_be_explained_says_why() {
     let w = laid_out(&[("n0", ran(1, 2, 0))]).await;
     let error =

@@ -130,9 +130,8 @@ impl Execution {
         let scope = self.scope_mut(index);
         scope.status = Status::Failing;
         let (owner, last) = (scope.owner, scope.last_failure);
-        let timed_out = last.is_some_and(|node| {
-            matches!(self.node(node).phase, NodePhase::TimingOut | NodePhase::TimedOut)
-        });
+        let timed_out = last
+            .is_some_and(|node| matches!(self.node(node).phase, NodePhase::TimingOut | NodePhase::TimedOut));
         let error = Box::new(self.failure(index, timed_out));
         match owner {
             Some(owner) => node::container::failing(self, owner, error, timed_out),

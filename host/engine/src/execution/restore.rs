@@ -64,7 +64,12 @@ impl Execution {
     }
 
     /// Restores the nodes of one scope and opens the scopes of what they hold.
-    fn restore_scope(&mut self, scope: ScopeIdx, own: Rows, others: &HashMap<String, Rows>) -> Result<(), Error> {
+    fn restore_scope(
+        &mut self,
+        scope: ScopeIdx,
+        own: Rows,
+        others: &HashMap<String, Rows>,
+    ) -> Result<(), Error> {
         let by_id = self.made_ids(scope, &own);
         let mut restored = Vec::with_capacity(own.len());
         for row in own {
@@ -123,9 +128,8 @@ impl Execution {
         };
         let spec_uri = row.expansion.as_ref().map(|expansion| expansion.spec_uri.as_str().into());
         // Aborting an attempt that gave what the node goes on with is never right, whatever its row says.
-        let ended = row.attempt_row == AttemptRow::Ended
-            || row.phase == NodePhase::Succeeded
-            || spec_uri.is_some();
+        let ended =
+            row.attempt_row == AttemptRow::Ended || row.phase == NodePhase::Succeeded || spec_uri.is_some();
         let mut state = NodeState {
             phase: row.phase,
             attempt: row.attempt,
@@ -214,7 +218,8 @@ impl Execution {
     /// What goes on in a scope follows from where its holder stands.
     fn restore_status(&mut self, index: ScopeIdx) {
         let scope = self.scope(index);
-        let handles = scope.failure_slot().is_some_and(|slot| self.node(slot).phase != NodePhase::NotYetStarted);
+        let handles =
+            scope.failure_slot().is_some_and(|slot| self.node(slot).phase != NodePhase::NotYetStarted);
         let failing = if handles { Status::Handling } else { Status::Failing };
         let status = match scope.owner.map(|owner| self.node(owner).phase) {
             None => match self.phase {

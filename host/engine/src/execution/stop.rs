@@ -40,8 +40,7 @@ impl Execution {
 
     pub(super) fn abort(&mut self, request: &AbortRequest, now: Timestamp) {
         let is_first = self.phase != Phase::Aborting;
-        let event =
-            if request.force { ExecutionEvent::AbortForced } else { ExecutionEvent::AbortRequested };
+        let event = if request.force { ExecutionEvent::AbortForced } else { ExecutionEvent::AbortRequested };
         if self.move_execution(event, now) {
             self.error = None;
             if is_first {

@@ -63,7 +63,8 @@ pub(super) fn graph<'a>(
     }
     let owners: Vec<GraphIdx> = entries.all.iter().map(|entry| entry.owner).collect();
     let named = edges::Named { ids: &ids, owners: &owners, top };
-    let upstream = entries.all.iter().map(|entry| entry.node.upstream_node_ids.as_slice()).collect::<Vec<_>>();
+    let upstream =
+        entries.all.iter().map(|entry| entry.node.upstream_node_ids.as_slice()).collect::<Vec<_>>();
     edges::connect(&mut nodes, &upstream, workflow.connections.as_ref(), &named, (start, end))?;
     edges::refuse_cycles(nodes.get(..n_nodes).unwrap_or_default())?;
     let on_failure = template.metadata.as_ref().map(core::WorkflowMetadata::on_failure);

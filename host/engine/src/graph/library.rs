@@ -50,8 +50,7 @@ pub(super) fn build(closure: &core::CompiledWorkflowClosure) -> Result<Graph, Er
             if library.finished.contains_key(&key) {
                 continue;
             }
-            let unknown =
-                || Error::UnknownSubWorkflow { node: node.to_owned(), workflow: key.join(":") };
+            let unknown = || Error::UnknownSubWorkflow { node: node.to_owned(), workflow: key.join(":") };
             let sub = *subs.get(&key).ok_or_else(unknown)?;
             if on_stack.insert(key, ()).is_some() {
                 return Err(Error::Cycle { node: node.to_owned() });

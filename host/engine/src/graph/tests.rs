@@ -7,7 +7,7 @@ use proto::flyteidl::core::connection_set::IdList;
 
 use super::{GateKind, Graph, MAX_NESTING, NodeKind, Otherwise};
 use crate::Error;
-use crate::testing::{kinds, closure, enduring, node, task_id, task_metadata, template, workflow};
+use crate::testing::{closure, enduring, kinds, node, task_id, task_metadata, template, workflow};
 
 fn edges(graph: &Graph) -> Vec<String> {
     let id = |idx: &u32| graph.nodes[*idx as usize].id.to_string();
@@ -232,7 +232,10 @@ fn every_kind_is_read() {
     let graph = Graph::build(&kinds::with_subs(closure, vec![("inner", workflow(&[]))])).unwrap();
     assert_eq!((graph.top, graph.failure_node, graph.nodes.len(), graph.subs.len()), (10, Some(10), 14, 1));
     let kind = |id: &str| graph.nodes[graph.idx(id).unwrap() as usize].kind.clone();
-    assert_eq!((kind("s"), kind("t")), (NodeKind::SubWorkflow { graph: 0 }, NodeKind::SubWorkflow { graph: 0 }));
+    assert_eq!(
+        (kind("s"), kind("t")),
+        (NodeKind::SubWorkflow { graph: 0 }, NodeKind::SubWorkflow { graph: 0 })
+    );
     assert_eq!(kind("p"), NodeKind::LaunchPlan { id: task_id("plan").into() });
     let NodeKind::Branch { arms, cases, otherwise } = kind("c") else { panic!("no branch") };
     assert_eq!((&*arms, cases.len(), &*otherwise), ([11, 12].as_slice(), 1, &Otherwise::Arm(1)));
@@ -250,7 +253,8 @@ fn every_kind_is_read() {
 #[test]
 fn compiled_edges_of_inner_nodes_are_the_branchs() {
     let arm = || core::Node { inputs: vec![nested(["x", "x", "start-node"])], ..node("c-t", &[]) };
-    let nodes = vec![node("x", &[]), kinds::branch(vec![arm(), node("c-e", &["y"])], "c", &[]), node("y", &[])];
+    let nodes =
+        vec![node("x", &[]), kinds::branch(vec![arm(), node("c-e", &["y"])], "c", &[]), node("y", &[])];
     let mut closure = closure(nodes);
     let list = |ids: &[&str]| IdList { ids: ids.iter().map(|id| (*id).to_owned()).collect() };
     closure.primary.as_mut().unwrap().connections = Some(core::ConnectionSet {

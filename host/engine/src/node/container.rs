@@ -16,12 +16,7 @@ use crate::step::NodeIdx;
 use crate::transition::NodeEvent;
 
 /// Opens what a queued node holds, and lets the node run.
-pub(crate) fn open(
-    run: &mut Execution,
-    node: NodeIdx,
-    content: Content,
-    now: Timestamp,
-) -> Option<ScopeIdx> {
+pub(crate) fn open(run: &mut Execution, node: NodeIdx, content: Content, now: Timestamp) -> Option<ScopeIdx> {
     begin(run, node, now);
     attempt::watch_active(run, node);
     attempt::watch_execution(run, node);
@@ -81,12 +76,7 @@ pub(crate) fn outputs_written(
 
 /// A failure decided what the node holds. The node itself is decided once that is cleaned up and its failure node
 /// has run.
-pub(crate) fn failing(
-    run: &mut Execution,
-    node: NodeIdx,
-    error: Box<core::ExecutionError>,
-    timed_out: bool,
-) {
+pub(crate) fn failing(run: &mut Execution, node: NodeIdx, error: Box<core::ExecutionError>, timed_out: bool) {
     // As in Flyte, a dynamic node in which something took too long did so itself.
     let is_dynamic = matches!(run.graph_node(node).kind, NodeKind::Task { .. });
     let event = if timed_out && is_dynamic { NodeEvent::TimedOut } else { NodeEvent::Failed };

@@ -18,13 +18,7 @@ pub(crate) fn is_sleep(kind: &NodeKind) -> bool {
 }
 
 /// Its inputs are written: it waits from now on.
-pub(crate) fn resolved(
-    run: &mut Execution,
-    node: NodeIdx,
-    gate: &GateKind,
-    uri: &Arc<str>,
-    now: Timestamp,
-) {
+pub(crate) fn resolved(run: &mut Execution, node: NodeIdx, gate: &GateKind, uri: &Arc<str>, now: Timestamp) {
     if !queue(run, node, uri, now) {
         return;
     }

@@ -29,11 +29,8 @@ pub(crate) fn branch(arms: Vec<core::Node>, id: &str, upstream: &[&str]) -> core
     let otherwise = arms.next_back().map(core::if_else_block::Default::ElseNode);
     let case = |node| core::IfBlock { condition: Some(Default::default()), then_node: Some(node) };
     let mut cases = arms.map(case);
-    let block = core::IfElseBlock {
-        case: cases.next().map(Box::new),
-        other: cases.collect(),
-        default: otherwise,
-    };
+    let block =
+        core::IfElseBlock { case: cases.next().map(Box::new), other: cases.collect(), default: otherwise };
     let branch = core::BranchNode { if_else: Some(Box::new(block)) };
     of(Target::BranchNode(Box::new(branch)), id, upstream)
 }

@@ -65,8 +65,7 @@ fn workflow(flow: &Flow) -> core::CompiledWorkflow {
 }
 
 fn binding(node: &str) -> core::Binding {
-    let promise =
-        core::OutputReference { node_id: node.to_owned(), var: "o".into(), ..Default::default() };
+    let promise = core::OutputReference { node_id: node.to_owned(), var: "o".into(), ..Default::default() };
     let value = Some(core::binding_data::Value::Promise(promise));
     core::Binding {
         var: format!("from-{node}"),
@@ -106,9 +105,9 @@ fn target(spec: &Spec, of_arms: &[core::Binding]) -> Target {
             output_variable_name: "o".into(),
             ..Default::default()
         })),
-        What::Approve => gate(core::gate_node::Condition::Approve(core::ApproveCondition {
-            signal_id: spec.id.clone(),
-        })),
+        What::Approve => {
+            gate(core::gate_node::Condition::Approve(core::ApproveCondition { signal_id: spec.id.clone() }))
+        }
     }
 }
 

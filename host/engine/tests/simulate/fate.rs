@@ -42,11 +42,13 @@ pub fn uid(prefix: &str, id: &str) -> String {
 impl Seer<'_> {
     /// How a node ends that runs by itself.
     pub fn fate(&self, spec: &Spec, uid: &str) -> Fate {
+        if self.succeeded_before(uid) { at_end(NodePhase::Recovered) } else { self.fate_of_run(spec, uid) }
+    }
+
+    /// Whether a node succeeded in the execution that is recovered.
+    pub fn succeeded_before(&self, uid: &str) -> bool {
         let before = self.recalled.and_then(|recalled| recalled.by_id.get(uid));
-        if before.is_some_and(|before| before.phase.is_success()) {
-            return at_end(NodePhase::Recovered);
-        }
-        self.fate_of_run(spec, uid)
+        before.is_some_and(|before| before.phase.is_success())
     }
 
     fn fate_of_run(&self, spec: &Spec, uid: &str) -> Fate {
@@ -104,7 +106,8 @@ impl Seer<'_> {
         let mut fates: Vec<Fate> = Vec::new();
         for spec in &flow.nodes {
             let runs = spec.upstream.iter().all(|up| fates[*up].phase.is_success());
-            let fate = if runs { self.fate(spec, &uid(prefix, &spec.id)) } else { at_end(NodePhase::Skipped) };
+            let fate =
+                if runs { self.fate(spec, &uid(prefix, &spec.id)) } else { at_end(NodePhase::Skipped) };
             fates.push(fate);
         }
         let end = world::inputs(self.scenario, None, &uid(prefix, "end-node"));

@@ -125,7 +125,8 @@ impl Judge<'_> {
                 assert!(timeouts, "{id} took too long");
                 Went::Off
             }
-            NodePhase::Skipped | NodePhase::Recovered => return,
+            NodePhase::Skipped => return,
+            NodePhase::Recovered => return assert!(self.seer.succeeded_before(id), "{id} is recovered"),
             NodePhase::Succeeded => Went::Well,
             _ => Went::Badly,
         };

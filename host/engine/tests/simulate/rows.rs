@@ -190,6 +190,11 @@ impl Rows {
         let ended = matches!(self.execution.phase, Phase::Failed | Phase::Aborted) && !forced;
         let open = self.open().next();
         assert!(!(self.done || ended) || open.is_none(), "{:?} with {open:?}", self.execution.phase);
+        // What succeeded is cleaned up behind; all else ends when it is cleaned up.
+        for (uid, attempt) in self.open() {
+            let phase = self.nodes[uid].phase;
+            assert!(!phase.is_terminal() || phase.is_success(), "{uid} is {phase:?} with {attempt} open");
+        }
     }
 
     /// Attempts that are not closed.

@@ -38,14 +38,21 @@ pub struct Spec {
 /// What a node does.
 #[derive(Clone, Debug)]
 pub enum What {
-    Task { kind: TaskKind },
+    Task {
+        kind: TaskKind,
+    },
     Dynamic(Flow),
     Sub(Flow),
     LaunchPlan,
     /// Runs one of the arms, or fails if none is chosen and the last is no default.
-    Branch { arms: Vec<Spec>, has_default: bool },
+    Branch {
+        arms: Vec<Spec>,
+        has_default: bool,
+    },
     Array(Array),
-    Sleep { micros: i64 },
+    Sleep {
+        micros: i64,
+    },
     Signal,
     Approve,
 }

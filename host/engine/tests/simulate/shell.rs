@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use engine::{
-    Changes, Execution, Expansion, Graph, NodeIdx, NodeSnapshot, Observation, Phase, Recalled, Report, Resolved, Step,
+    Changes, Execution, Expansion, Graph, NodeIdx, NodeSnapshot, Observation, Phase, Recalled, Report,
+    Resolved, Step,
 };
 use model::Timestamp;
 use proto::flyteidl::core;
@@ -90,11 +91,7 @@ pub struct Shell<'a> {
 }
 
 impl<'a> Shell<'a> {
-    pub fn new(
-        scenario: &'a Scenario,
-        graphs: &'a HashMap<&'a str, Arc<Graph>>,
-        crash: CrashPoint,
-    ) -> Self {
+    pub fn new(scenario: &'a Scenario, graphs: &'a HashMap<&'a str, Arc<Graph>>, crash: CrashPoint) -> Self {
         let graph = Arc::clone(&graphs[scenario.flow.name.as_str()]);
         Self {
             scenario,

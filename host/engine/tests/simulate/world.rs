@@ -69,8 +69,7 @@ pub fn inputs(scenario: &Scenario, spec: Option<&Spec>, uid: &str) -> Option<Det
     let rng = &mut of_node(scenario, uid, 11);
     let what = spec.map(|spec| &spec.what);
     // As an element of an array such a task reads the array's inputs, whatever becomes of its own.
-    let may_read_others =
-        matches!(what, Some(What::Task { kind: TaskKind::Container } | What::Dynamic(_)));
+    let may_read_others = matches!(what, Some(What::Task { kind: TaskKind::Container } | What::Dynamic(_)));
     if !may_read_others && rng.chance(1) {
         return None;
     }
@@ -136,10 +135,9 @@ impl<'a> World<'a> {
                     let deck_uri = String::new();
                     Report::Expanded { expansion: Expansion { graph, spec_uri }, deck_uri }
                 }
-                _ => Report::Succeeded {
-                    output_uri: format!("out/{uid}/{attempt}"),
-                    deck_uri: String::new(),
-                },
+                _ => {
+                    Report::Succeeded { output_uri: format!("out/{uid}/{attempt}"), deck_uri: String::new() }
+                }
             }),
             Ending::Failure { kind, recoverable, cleanup } => {
                 let error = core::ExecutionError {

@@ -71,6 +71,14 @@ pub fn field(message: &[u8], number: u32) -> Cow<'_, [u8]> {
     found
 }
 
+/// The body of a field inside others; `way` are the field numbers from the outside.
+pub fn field_at<'a>(message: &'a [u8], way: &[u32]) -> Cow<'a, [u8]> {
+    way.iter().fold(Cow::Borrowed(message), |outer, number| match outer {
+        Cow::Borrowed(outer) => field(outer, *number),
+        Cow::Owned(outer) => Cow::Owned(field(&outer, *number).into_owned()),
+    })
+}
+
 /// Every occurrence of a length-delimited field. Ends at broken bytes: the caller has decoded the message before.
 pub fn fields(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
     Fields(message).map_while(Result::ok).filter_map(move |(found, value)| match value {

@@ -44,11 +44,7 @@ impl Pagerduty {
             headers: &BTreeMap::new(),
             secret: &Secret::default(),
         };
-        Ok(Self {
-            endpoint: Endpoint::read(&parts)?,
-            routing_key: settings.routing_key.clone(),
-            severity,
-        })
+        Ok(Self { endpoint: Endpoint::read(&parts)?, routing_key: settings.routing_key.clone(), severity })
     }
 
     pub(super) fn shown(&self) -> String {
@@ -62,7 +58,11 @@ impl Pagerduty {
             ("", ..) => "error",
             (own, ..) => own,
         };
-        let links = if facts.url.is_empty() { json!([]) } else { json!([{ "href": facts.url, "text": "Execution" }]) };
+        let links = if facts.url.is_empty() {
+            json!([])
+        } else {
+            json!([{ "href": facts.url, "text": "Execution" }])
+        };
         let summary: String = summary.chars().take(MAX_SUMMARY).collect();
         let body = json!({
             "routing_key": self.routing_key.expose(),

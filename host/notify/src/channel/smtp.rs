@@ -109,7 +109,8 @@ fn parameters(settings: &Channel) -> Result<TlsParameters, String> {
     let mut builder = TlsParameters::builder(settings.host.clone());
     let file = &settings.ca_file;
     if !file.as_os_str().is_empty() {
-        let pem = std::fs::read(file).map_err(|error| format!("ca-file: cannot read {}: {error}", file.display()))?;
+        let pem = std::fs::read(file)
+            .map_err(|error| format!("ca-file: cannot read {}: {error}", file.display()))?;
         let certificate = Certificate::from_pem(&pem)
             .map_err(|error| format!("ca-file: {} holds no certificate: {error}", file.display()))?;
         builder = builder.add_root_certificate(certificate);

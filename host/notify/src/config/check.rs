@@ -32,7 +32,9 @@ impl Config {
     pub(crate) fn build(&self) -> Result<Built, Error> {
         let mut wrong = Vec::new();
         let guard = Guard::read(&self.allow_addresses).unwrap_or_else(|entry| {
-            wrong.push(format!("allow-addresses: `{entry}` is neither a network such as 10.0.0.0/8 nor an address"));
+            wrong.push(format!(
+                "allow-addresses: `{entry}` is neither a network such as 10.0.0.0/8 nor an address"
+            ));
             Guard::default()
         });
         self.check_numbers(&mut wrong);
@@ -69,7 +71,10 @@ impl Config {
             }
         };
         check(self.timeout.is_zero(), "timeout: 0 leaves no time to send anything");
-        check(self.lease_ttl.get() < std::time::Duration::from_millis(300), "lease-ttl: less than 300ms cannot be kept up");
+        check(
+            self.lease_ttl.get() < std::time::Duration::from_millis(300),
+            "lease-ttl: less than 300ms cannot be kept up",
+        );
         check(self.retry.initial.is_zero(), "retry.initial: 0 would try without a pause");
         check(self.retry.max < self.retry.initial, "retry.max: it is less than retry.initial");
     }
@@ -78,7 +83,9 @@ impl Config {
         if !self.email_channel.is_empty() {
             match self.channels.get(&self.email_channel).map(|channel| channel.r#type) {
                 Some(Some(super::ChannelType::Smtp)) => {}
-                Some(_) => wrong.push(format!("email-channel: `{}` is not of type `smtp`", self.email_channel)),
+                Some(_) => {
+                    wrong.push(format!("email-channel: `{}` is not of type `smtp`", self.email_channel))
+                }
                 None => wrong.push(format!("email-channel: there is no channel `{}`", self.email_channel)),
             }
         }

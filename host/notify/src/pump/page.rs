@@ -76,9 +76,15 @@ impl Page {
 
     /// Leaves an event to the delivery log.
     pub(super) fn give_up(&self, sink: &Sink, item: &Item, failure: &Failure, attempts: u32) {
-        tracing::error!(sink = sink.name, event = item.event.id, error = failure.reason, "an event is given up");
+        tracing::error!(
+            sink = sink.name,
+            event = item.event.id,
+            error = failure.reason,
+            "an event is given up"
+        );
         metrics::counter!(metric::LOST, "sink" => sink.name.clone()).increment(1);
-        let row = letter::lost_row(&sink.name, &sink.shown(), &item.event, (failure, attempts), Timestamp::now());
+        let row =
+            letter::lost_row(&sink.name, &sink.shown(), &item.event, (failure, attempts), Timestamp::now());
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).push(row);
         item.done();
     }

@@ -47,8 +47,10 @@ impl File {
     }
 
     pub(super) async fn send(&self, events: &[Arc<Event>]) -> Result<(), Failure> {
-        let lines: Vec<String> =
-            events.iter().map(|event| format!("{}\n", event.structured(&self.source, Encoding::Json))).collect();
+        let lines: Vec<String> = events
+            .iter()
+            .map(|event| format!("{}\n", event.structured(&self.source, Encoding::Json)))
+            .collect();
         let shared = Arc::clone(&self.shared);
         let written = tokio::task::spawn_blocking(move || shared.append(&lines)).await;
         let failed = |error: &dyn std::fmt::Display| {

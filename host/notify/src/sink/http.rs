@@ -81,7 +81,8 @@ impl Http {
         }
         let mut headers = vec![("ce-specversion", "1.0".to_owned())];
         let attributes = event.attributes(&self.source);
-        headers.extend(attributes.into_iter().filter_map(|(name, value)| Some((header(name)?, coded(&value)))));
+        headers
+            .extend(attributes.into_iter().filter_map(|(name, value)| Some((header(name)?, coded(&value)))));
         let (content_type, body) = match (self.encoding, event.json()) {
             (Encoding::Json, Ok(data)) => ("application/json", data.to_string().into_bytes()),
             (Encoding::Json, Err(_)) | (Encoding::Protobuf, _) => (PROTOBUF, event.message.clone()),

@@ -12,15 +12,8 @@ use store::DeliveryState;
 use crate::receiver::Receiver;
 use crate::world::{Room, World, eventually, http_sink, with_sinks};
 
-const STEPS: [Step; 7] = [
-    Step::Read,
-    Step::Sent,
-    Step::Moved,
-    Step::Planned,
-    Step::Delivered,
-    Step::Reported,
-    Step::Pruned,
-];
+const STEPS: [Step; 7] =
+    [Step::Read, Step::Sent, Step::Moved, Step::Planned, Step::Delivered, Step::Reported, Step::Pruned];
 
 /// Crashes at the `n`th time a step is reached.
 struct CrashAt {
@@ -38,7 +31,11 @@ impl Seam for CrashAt {
 
 fn config(events: &Receiver, people: &Receiver, mode: Mode) -> Config {
     let mut config = with_sinks(&[("s", Sink { mode, batch_size: 3, ..http_sink(&events.url()) })]);
-    let channel = Channel { r#type: Some(ChannelType::Webhook), url: people.url().as_str().into(), ..Channel::default() };
+    let channel = Channel {
+        r#type: Some(ChannelType::Webhook),
+        url: people.url().as_str().into(),
+        ..Channel::default()
+    };
     config.channels.insert("hook".to_owned(), channel);
     config.rules.push(Rule { channel: "hook".to_owned(), ..Rule::default() });
     config
@@ -50,14 +47,22 @@ fn room(world: &World, config: &Config, step: Step, n: usize) -> Room {
 
 /// Runs until a room gets through without a crash, and returns how many did not. `tag` is in the names of the
 /// executions that count: others of the same store may come again.
-async fn through(world: &World, config: &Config, (step, n): (Step, usize), tag: &str, events: &Receiver) -> usize {
+async fn through(
+    world: &World,
+    config: &Config,
+    (step, n): (Step, usize),
+    tag: &str,
+    events: &Receiver,
+) -> usize {
     let mut n_crashes = 0;
     loop {
         let room = room(world, config, step, if n_crashes == 0 { n } else { usize::MAX });
         let all_done = || async {
             let rows = world.deliveries().await;
-            let n_sent =
-                rows.iter().filter(|row| row.execution.contains(tag) && row.state == DeliveryState::Sent).count();
+            let n_sent = rows
+                .iter()
+                .filter(|row| row.execution.contains(tag) && row.state == DeliveryState::Sent)
+                .count();
             let left = world.store.outbox_behind(store::OutboxCursor::default(), 1).await.unwrap();
             // Removal comes when all else is done.
             let is_pruned = step != Step::Pruned || left == 0 && (n > 0 || n_crashes > 0);
@@ -90,7 +95,8 @@ async fn claim(world: &World, step: Step, n: usize, mode: Mode) -> bool {
         execution.enters(&[Phase::Running, Phase::Failing, Phase::Failed]).await;
     }
     let crashed = through(world, &config, (step, n), &tag, &events).await > 0;
-    let names = people.taken().into_iter().map(|taken| taken.json()["data"]["name"].as_str().unwrap().to_owned());
+    let names =
+        people.taken().into_iter().map(|taken| taken.json()["data"]["name"].as_str().unwrap().to_owned());
     let mut told: Vec<String> = names.filter(|name| name.contains(&tag)).collect();
     assert!(told.len() <= 4, "{tag}: one crash repeats a message once at most");
     told.sort();
@@ -103,7 +109,9 @@ async fn claim(world: &World, step: Step, n: usize, mode: Mode) -> bool {
 async fn a_crash_at_any_step_loses_nothing() {
     for world in World::all().await {
         for step in STEPS {
-            for (n, mode) in [(0, Mode::Structured), (0, Mode::Batch), (1, Mode::Structured), (2, Mode::Batch)] {
+            for (n, mode) in
+                [(0, Mode::Structured), (0, Mode::Batch), (1, Mode::Structured), (2, Mode::Batch)]
+            {
                 let crashed = claim(&world, step, n, mode).await;
                 assert!(crashed || n > 0, "{step:?} is never reached");
             }

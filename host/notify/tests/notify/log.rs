@@ -49,7 +49,11 @@ async fn the_log_tells_what_became_of_each_message() {
         receiver.always(Some(Answer::Status(500)));
         world.launch("bad", Vec::new()).await.enters(&[Phase::Failed]).await;
         eventually("it was given up", || async {
-            world.deliveries().await.last().is_some_and(|row| row.execution == "bad" && row.ended_at.is_some())
+            world
+                .deliveries()
+                .await
+                .last()
+                .is_some_and(|row| row.execution == "bad" && row.ended_at.is_some())
         })
         .await;
 
@@ -84,7 +88,10 @@ async fn the_log_tells_what_became_of_each_message() {
         let (status, _) = ask(&room.notify, Method::POST, &format!("/pinion/v1/deliveries/{id}/retry")).await;
         assert_eq!(status, StatusCode::OK);
         eventually("it arrived at last", || async {
-            get(&room.notify, "/pinion/v1/deliveries?state=failed").await["deliveries"].as_array().unwrap().is_empty()
+            get(&room.notify, "/pinion/v1/deliveries?state=failed").await["deliveries"]
+                .as_array()
+                .unwrap()
+                .is_empty()
         })
         .await;
         room.stop().await.unwrap();
@@ -96,8 +103,11 @@ async fn a_channel_can_be_tried_out() {
     let world = World::new().await;
     let receiver = Receiver::start().await;
     let mut config = with_sinks(&[]);
-    let hook =
-        Channel { r#type: Some(ChannelType::Slack), url: receiver.url().as_str().into(), ..Channel::default() };
+    let hook = Channel {
+        r#type: Some(ChannelType::Slack),
+        url: receiver.url().as_str().into(),
+        ..Channel::default()
+    };
     config.channels.insert("chat".to_owned(), hook);
     let room = world.room(config);
     let (status, answer) = ask(&room.notify, Method::POST, "/pinion/v1/notify/test/chat").await;

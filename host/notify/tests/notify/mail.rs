@@ -57,7 +57,10 @@ async fn whom_a_launch_plan_names_is_told_by_mail() {
         for part in ["OutOfLuck", "the dice said <no>", "1m 05s", "flows.train v7"] {
             assert!(body.contains(part), "{part} is not in\n{body}");
         }
-        assert!(body.replace("=\r\n", "").contains("http://here/console/projects/p/domains/d/executions/a1"), "{body}");
+        assert!(
+            body.replace("=\r\n", "").contains("http://here/console/projects/p/domains/d/executions/a1"),
+            "{body}"
+        );
         assert_eq!(rows().await.len(), 2);
     }
 }
@@ -124,7 +127,11 @@ async fn no_password_goes_to_a_server_that_cannot_prove_itself() {
         let execution = world.launch(&name, vec![asks(&[Phase::Failed], "email", "ann@example.com")]).await;
         execution.enters(&[Phase::Failed]).await;
         eventually("it is given up", || async {
-            world.deliveries().await.iter().any(|row| row.execution == name && row.state == DeliveryState::Failed)
+            world
+                .deliveries()
+                .await
+                .iter()
+                .any(|row| row.execution == name && row.state == DeliveryState::Failed)
         })
         .await;
         room.stop().await.unwrap();
@@ -178,7 +185,11 @@ async fn a_passing_refusal_is_tried_again_and_a_final_one_is_not() {
 async fn a_wish_without_a_mail_server_is_noted_and_can_be_met_later() {
     let world = World::new().await;
     let room = world.room(settings());
-    world.launch("a", vec![asks(&[Phase::Failed], "email", "ann@example.com")]).await.enters(&[Phase::Failed]).await;
+    world
+        .launch("a", vec![asks(&[Phase::Failed], "email", "ann@example.com")])
+        .await
+        .enters(&[Phase::Failed])
+        .await;
     eventually("it is noted", || async { !world.deliveries().await.is_empty() }).await;
     room.stop().await.unwrap();
     let row = world.deliveries().await.remove(0);

@@ -33,7 +33,8 @@ impl Mail {
     pub fn header(&self, name: &str) -> String {
         let (head, _) = self.data.split_once("\r\n\r\n").unwrap_or((&self.data, ""));
         let unfolded = head.replace("\r\n ", " ");
-        let found = unfolded.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned));
+        let found =
+            unfolded.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned));
         found.unwrap_or_default()
     }
 
@@ -145,7 +146,11 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
         match verb.to_ascii_uppercase().as_str() {
             "EHLO" => {
                 let tls = if session.offers_tls { "250-STARTTLS\r\n" } else { "" };
-                say(&mut stream, &format!("250-test\r\n{tls}250-8BITMIME\r\n250-SMTPUTF8\r\n250 AUTH PLAIN LOGIN")).await?;
+                say(
+                    &mut stream,
+                    &format!("250-test\r\n{tls}250-8BITMIME\r\n250-SMTPUTF8\r\n250 AUTH PLAIN LOGIN"),
+                )
+                .await?;
             }
             "STARTTLS" => {
                 say(&mut stream, "220 go ahead").await?;

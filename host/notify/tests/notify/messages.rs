@@ -35,7 +35,8 @@ async fn sent(channel: Channel, receiver: &Receiver, phases: &[Phase]) -> Vec<Ta
 #[tokio::test]
 async fn slack_gets_a_text_in_which_nothing_can_be_mentioned() {
     let receiver = Receiver::start().await;
-    let taken = sent(channel(ChannelType::Slack, &receiver), &receiver, &[Phase::Failed, Phase::Succeeded]).await;
+    let taken =
+        sent(channel(ChannelType::Slack, &receiver), &receiver, &[Phase::Failed, Phase::Succeeded]).await;
     let text = |n: usize| taken[n].json()["text"].as_str().unwrap().to_owned();
     assert!(text(0).contains(":x: *flows.train* failed in p/d after 1m 05s"), "{}", text(0));
     assert!(text(0).contains("the dice said &lt;no&gt;"), "{}", text(0));
@@ -98,7 +99,8 @@ async fn a_message_is_tried_as_often_as_allowed_and_keeps_its_id() {
     let ended = || async { world.deliveries().await.last().is_some_and(|row| row.ended_at.is_some()) };
     world.launch("a", Vec::new()).await.enters(&[Phase::Failed]).await;
     eventually("it was taken", ended).await;
-    let ids: Vec<String> = receiver.taken().iter().map(|taken| taken.header("webhook-id").to_owned()).collect();
+    let ids: Vec<String> =
+        receiver.taken().iter().map(|taken| taken.header("webhook-id").to_owned()).collect();
     assert_eq!((ids.len(), &ids[0]), (2, &ids[1]));
     assert_eq!(world.deliveries().await[0].attempts, 4);
     room.stop().await.unwrap();
@@ -157,7 +159,10 @@ async fn settings_that_cannot_work_are_found_at_the_start() {
         (with(&|c| c.rules[0].channel = "nobody".to_owned()).unwrap_err(), "rules[0].channel"),
         (with(&|c| c.rules[0].phases.push("running".to_owned())).unwrap_err(), "rules[0].phases"),
         (with(&|c| c.email_channel = "c".to_owned()).unwrap_err(), "email-channel"),
-        (with(&|c| drop(c.sinks.insert("s".to_owned(), notify::Sink::default()))).unwrap_err(), "sinks.s.type"),
+        (
+            with(&|c| drop(c.sinks.insert("s".to_owned(), notify::Sink::default()))).unwrap_err(),
+            "sinks.s.type",
+        ),
         (with(&|c| c.timeout = config::Duration::from_secs(0)).unwrap_err(), "timeout"),
     ] {
         assert!(error.contains(words), "{words} is not in: {error}");

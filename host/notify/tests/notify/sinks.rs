@@ -25,8 +25,7 @@ async fn every_transition_arrives_once_and_in_order() {
         eventually("all arrived", || async { receiver.events().len() >= 3 * 54 }).await;
         assert_eq!((receiver.check_order(), receiver.events().len()), (162, 162));
         let told = receiver.told();
-        let of_a: Vec<&str> =
-            told.iter().filter_map(|text| text.strip_prefix("a ")).collect();
+        let of_a: Vec<&str> = told.iter().filter_map(|text| text.strip_prefix("a ")).collect();
         assert_eq!(of_a, ["QUEUED", "RUNNING", "SUCCEEDING", "SUCCEEDED"]);
         // What everybody has passed is removed.
         let store = world.store.clone();
@@ -127,7 +126,8 @@ async fn batches_hold_many_events_and_never_more_than_allowed() {
     let room = world.room(with_sinks(&[("s", sink)]));
     eventually("all arrived", || async { receiver.events().len() >= 101 }).await;
     room.stop().await.unwrap();
-    let sizes: Vec<usize> = receiver.taken().iter().map(|taken| taken.json().as_array().unwrap().len()).collect();
+    let sizes: Vec<usize> =
+        receiver.taken().iter().map(|taken| taken.json().as_array().unwrap().len()).collect();
     assert_eq!(sizes, [30, 30, 30, 11]);
     assert_eq!(receiver.check_order(), 101);
 }
@@ -180,7 +180,9 @@ async fn files_get_one_line_per_event() {
     let text = std::fs::read_to_string(&path).unwrap();
     let phases: Vec<String> = text
         .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["phase"].as_str().unwrap().to_owned())
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["phase"].as_str().unwrap().to_owned()
+        })
         .collect();
     assert_eq!(phases, ["QUEUED", "RUNNING", "SUCCEEDING", "SUCCEEDED"]);
 }

@@ -17,11 +17,13 @@ async fn a_receiver_that_fails_gets_everything_in_the_end_and_holds_up_nobody() 
     for world in World::all().await {
         let (bad, good) = (Receiver::start().await, Receiver::start().await);
         bad.always(Some(Answer::Status(500)));
-        let room = world.room(with_sinks(&[("bad", http_sink(&bad.url())), ("good", http_sink(&good.url()))]));
+        let room =
+            world.room(with_sinks(&[("bad", http_sink(&bad.url())), ("good", http_sink(&good.url()))]));
         let execution = world.launch("a", Vec::new()).await;
         execution.enters(&LIFE).await;
         eventually("the good one has all", || async { good.told() == WHOLE }).await;
-        eventually("the bad one is in trouble", || async { room.said().contains("sink bad: answered 500") }).await;
+        eventually("the bad one is in trouble", || async { room.said().contains("sink bad: answered 500") })
+            .await;
         assert!(room.said().contains("degraded"), "{}", room.said());
         bad.always(None);
         eventually("the bad one has all", || async { bad.told() == WHOLE }).await;
@@ -121,6 +123,20 @@ async fn a_limited_sink_goes_on_and_the_log_keeps_what_it_missed() {
         eventually("and is noted", || async { found().await[0].state == DeliveryState::Sent }).await;
         room.stop().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_is_sent_in_parts() {
+    let world = World::new().await;
+    let receiver = Receiver::start().await;
+    let config = with_sinks(&[("s", Sink { mode: Mode::Batch, ..http_sink(&receiver.url()) })]);
+    world.store.want_events(config.wish());
+    world.launch("a", Vec::new()).await.enters(&LIFE).await;
+    receiver.then([Answer::Status(413)]);
+    let room = world.room(config);
+    eventually("all arrived", || async { receiver.told() == WHOLE }).await;
+    room.stop().await.unwrap();
+    assert_eq!(receiver.n_requests(), 4);
 }
 
 #[tokio::test]

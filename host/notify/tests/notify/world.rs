@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use model::{EntityId, EntityKind, ExecutionId, Timestamp};
 use notify::{Config, Deps, Error, NoSeam, Notify, Retry, Seam, Sink, SinkType};
+use prost::Message as _;
 use proto::flyteidl::admin::{
-    EmailNotification, ExecutionSpec, Notification, NotificationList, PagerDutyNotification, SlackNotification,
-    execution_spec::NotificationOverrides, notification,
+    EmailNotification, ExecutionSpec, Notification, NotificationList, PagerDutyNotification,
+    SlackNotification, execution_spec::NotificationOverrides, notification,
 };
 use proto::flyteidl::core::workflow_execution::Phase;
-use prost::Message as _;
 use sqlx::{Connection as _, Executor as _};
 use store::{
-    Batch, DeliveryQuery, DeliveryRow, EventKind, ExecutionKey, ExecutionRow, ExecutionUpdate, OutboxRow, Store,
+    Batch, DeliveryQuery, DeliveryRow, EventKind, ExecutionKey, ExecutionRow, ExecutionUpdate, OutboxRow,
+    Store,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -305,9 +306,16 @@ fn row(name: &str, notifications: Vec<Notification>) -> ExecutionRow {
 pub fn asks(phases: &[Phase], kind: &str, address: &str) -> Notification {
     let to = vec![address.to_owned()];
     let r#type = match kind {
-        "email" => notification::Type::Email(EmailNotification { recipients_email: to, ..Default::default() }),
-        "slack" => notification::Type::Slack(SlackNotification { recipients_email: to, ..Default::default() }),
-        _ => notification::Type::PagerDuty(PagerDutyNotification { recipients_email: to, ..Default::default() }),
+        "email" => {
+            notification::Type::Email(EmailNotification { recipients_email: to, ..Default::default() })
+        }
+        "slack" => {
+            notification::Type::Slack(SlackNotification { recipients_email: to, ..Default::default() })
+        }
+        _ => notification::Type::PagerDuty(PagerDutyNotification {
+            recipients_email: to,
+            ..Default::default()
+        }),
     };
     Notification { phases: phases.iter().map(|phase| *phase as i32).collect(), r#type: Some(r#type) }
 }

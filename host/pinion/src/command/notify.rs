@@ -62,7 +62,8 @@ pub(crate) async fn run(target: &Target, command: &Command) -> Result<()> {
     match command {
         Command::Log { failed, pending, channel, execution, limit, output } => {
             let state = if *failed { "failed" } else { ["", "pending"][usize::from(*pending)] };
-            log(target, [("state", state), ("channel", channel), ("execution", execution)], *limit, *output).await
+            log(target, [("state", state), ("channel", channel), ("execution", execution)], *limit, *output)
+                .await
         }
         Command::Retry { id } => {
             target.post_json(&format!("deliveries/{id}/retry"), &json!({})).await?;
@@ -100,7 +101,17 @@ async fn log(target: &Target, filters: [(&str, &str); 3], limit: usize, format: 
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["ID", "STATE", "TRIES", "CHANNEL", "TO", "EXECUTION", "PHASE", "WHEN (UTC)", "LAST ERROR"]);
+    table.set_header([
+        "ID",
+        "STATE",
+        "TRIES",
+        "CHANNEL",
+        "TO",
+        "EXECUTION",
+        "PHASE",
+        "WHEN (UTC)",
+        "LAST ERROR",
+    ]);
     for row in &rows {
         let when = if row["ended_at"].is_null() { &row["created_at"] } else { &row["ended_at"] };
         let state = match (text(&row["state"]), text(&row["kind"])) {

@@ -11,7 +11,7 @@ create table schedule (
     catch_up text not null,
     -- Ticks at a fixed rate are counted from here.
     anchor integer not null,
-    -- No tick before this time is fired.
+    -- No tick up to this time is fired.
     not_before integer not null,
     -- The tick to fire next; null while nobody has worked it out, or when there is none.
     next_at integer,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use store::{
-    DeliveryKind, DeliveryOutcome, DeliveryQuery, DeliveryRow, DeliveryState, Error, OutboxCursor, OutboxLease,
-    Store, Wake,
+    DeliveryKind, DeliveryOutcome, DeliveryQuery, DeliveryRow, DeliveryState, Error, OutboxCursor,
+    OutboxLease, Store, Wake,
 };
 
 use crate::sample::NOW;
@@ -63,7 +63,8 @@ async fn deliveries_round_trip_and_are_made_once() {
             w.store.outbox_advance(&lease, "s", at, rows, NOW).await.unwrap();
         }
         assert_eq!(wakes.recv().await.unwrap(), Wake::Deliveries);
-        let all = w.store.delivery_list(&DeliveryQuery { limit: 10, ..DeliveryQuery::default() }).await.unwrap();
+        let all =
+            w.store.delivery_list(&DeliveryQuery { limit: 10, ..DeliveryQuery::default() }).await.unwrap();
         assert_eq!(all.len(), 2);
         assert_eq!(all[0], DeliveryRow { id: all[0].id, ..lost });
         assert_eq!(all[1], DeliveryRow { id: all[1].id, ..row("a") });

@@ -9,7 +9,8 @@ use proto::flyteidl::event::WorkflowExecutionEvent;
 use proto::flyteidl::event::workflow_execution_event::OutputResult;
 use sqlx::{Connection as _, Executor as _};
 use store::{
-    Batch, Error, EventKind, EventWish, ExecutionKey, OutboxCursor, OutboxLease, OutboxPage, OutboxRow, Store, Wake,
+    Batch, Error, EventKind, EventWish, ExecutionKey, OutboxCursor, OutboxLease, OutboxPage, OutboxRow,
+    Store, Wake,
 };
 
 use crate::sample::{self, NOW};
@@ -103,7 +104,10 @@ async fn launches_and_aborts_are_told_when_somebody_asks() {
     on_each(|w| async move {
         // Nobody asks.
         w.store.execution_insert(&sample::execution("silent")).await.unwrap();
-        w.store.execution_request_abort(&ExecutionId::new("p", "d", "silent"), "c", "ann", NOW).await.unwrap();
+        w.store
+            .execution_request_abort(&ExecutionId::new("p", "d", "silent"), "c", "ann", NOW)
+            .await
+            .unwrap();
         assert_eq!(ids(&w.store, OutboxCursor::default()).await, [""; 0]);
 
         w.store.want_events(ALL);

@@ -104,6 +104,9 @@ async fn times_are_read_for_many_nodes_at_once() {
             (want.created_at, want.updated_at, want.started_at, want.duration)
         );
         let ids: Vec<String> = top.iter().map(|row| row.node_id.clone()).collect();
+        // Not one search of the whole execution for each of them: that would take longer than a statement may.
+        let below = w.store.node_times(key, &ids, usize::MAX).await.unwrap();
+        assert_eq!(below, []);
         let tasks = w.store.task_times(key, &ids).await.unwrap();
         let found: Vec<_> = tasks.iter().map(|row| (row.node_id.as_str(), row.attempt)).collect();
         assert_eq!(found, [("-00001", 0), ("-00001", 1)]);

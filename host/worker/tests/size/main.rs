@@ -135,7 +135,7 @@ async fn live_executions_are_small() {
     asked(&world, n + 1).await;
     let each = resident().saturating_sub(before) / n;
     println!("{n} live executions: {each} bytes each");
-    assert!(each < 40 << 10, "{each} bytes for each live execution");
+    assert!(each < 64 << 10, "{each} bytes for each live execution");
     life.kill().await;
 }
 

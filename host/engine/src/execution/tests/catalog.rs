@@ -17,7 +17,10 @@ fn hit_succeeds_without_an_attempt() {
     let changes = d.decide("a", hit());
     assert!(changes.attempts.is_empty() && changes.nodes == [d.idx("a")]);
     let state = d.state("a");
-    assert_eq!((state.phase, &*state.output_uri, &*state.input_uri), (NodePhase::Succeeded, "cached", "in/a"));
+    assert_eq!(
+        (state.phase, &*state.output_uri, &*state.input_uri),
+        (NodePhase::Succeeded, "cached", "in/a")
+    );
     assert!(state.queued_at.is_some() && state.started_at == state.ended_at);
     assert_eq!(d.resolving(), ["b"]);
 }
@@ -57,7 +60,10 @@ fn waiting_node_looks_again_after_a_crash() {
 fn waiting_node_ends_without_a_step() {
     let mut d = waiting();
     d.abort();
-    assert_eq!((d.state("a").phase, d.run.phase(), d.run.is_done()), (NodePhase::Aborted, Phase::Aborted, true));
+    assert_eq!(
+        (d.state("a").phase, d.run.phase(), d.run.is_done()),
+        (NodePhase::Aborted, Phase::Aborted, true)
+    );
     assert_eq!(d.resolved("a"), Changes::default());
     let mut d = waiting();
     let (node, error) = (d.idx("a"), boom(ErrorKind::System));

@@ -9,8 +9,8 @@ use crate::execution::scope::{Link, Scope};
 use crate::testing::kinds::{array, in_container, sub, with_subs};
 use crate::testing::{Driver, closure, enduring, node, plain, template, workflow};
 use crate::{
-    Detail, NodeKind, NodePhase, NodeState, Observation, Outcome, Phase, Recalled, Report, Resolved, Settings,
-    Step, cost,
+    Detail, NodeKind, NodePhase, NodeState, Observation, Outcome, Phase, Recalled, Report, Resolved,
+    Settings, Step, cost,
 };
 
 fn chain(n: usize) -> core::CompiledWorkflowClosure {
@@ -50,10 +50,8 @@ fn run_all(mut d: Driver, size: u32) -> u64 {
     while let Some(step) = steps.pop() {
         let observation = match step {
             Step::ResolveInputs { node } => {
-                let detail = match d.run.graph_node(node).kind {
-                    NodeKind::Array { .. } => Detail::Size(size),
-                    _ => Detail::Plain,
-                };
+                let is_array = matches!(d.run.graph_node(node).kind, NodeKind::Array { .. });
+                let detail = if is_array { Detail::Size(size) } else { Detail::Plain };
                 Observation::InputsResolved { node, result: Ok(Resolved { uri: String::new(), detail }) }
             }
             Step::StartAttempt { node, attempt, .. } => {
@@ -165,8 +163,7 @@ fn failure_deep_inside_costs_what_it_passes() {
     });
     let changes = d.apply(Observation::Cleaned { node, attempt: 0 });
     assert_eq!((changes.nodes.len(), d.run.phase()), (901, Phase::Failed), "{id}");
-    let abort =
-        Observation::AbortRequested { cause: String::new(), principal: String::new(), force: false };
+    let abort = Observation::AbortRequested { cause: String::new(), principal: String::new(), force: false };
     assert_eq!(aborted.apply(abort, d.now).nodes.len(), 900);
     assert!(cost::take() < 901 * 12);
 }

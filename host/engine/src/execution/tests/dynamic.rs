@@ -1,11 +1,16 @@
 //! Dynamic nodes: tasks that make a workflow.
 
+use std::sync::Arc;
+
 use proto::flyteidl::core;
 use proto::flyteidl::core::execution_error::ErrorKind;
 
 use crate::testing::kinds::{expansion, in_container};
 use crate::testing::{Driver, boom, closure, node, task_metadata, workflow};
-use crate::{NodePhase, Observation, Phase, Report, Settings, Step};
+use crate::{
+    AttemptRow, Error, Execution, ExecutionSnapshot, NodePhase, NodeSnapshot, Observation, Phase, Report,
+    Settings, Step,
+};
 
 const INNER: &[(&str, &[&str])] = &[("a", &[]), ("b", &["a"])];
 
@@ -27,12 +32,9 @@ fn what_the_task_made_runs_while_its_attempt_is_cleaned_up() {
     assert_eq!(state.wire_phase(), core::node_execution::Phase::DynamicRunning as i32);
     assert_eq!(&*d.state("d-0-start-node").output_uri, "in/d");
     let (dynamic, a) = (d.idx("d"), d.idx("d-0-a"));
-    assert_eq!(
-        d.plan(),
-        [Step::Finalize { node: dynamic, attempt: 0 }, Step::ResolveInputs { node: a }]
-    );
+    assert_eq!(d.plan(), [Step::Finalize { node: dynamic, attempt: 0 }, Step::ResolveInputs { node: a }]);
     assert_eq!((d.run.closure_node(dynamic), d.run.closure_node(a)), (None, Some(dynamic)));
-    assert!(!std::sync::Arc::ptr_eq(d.run.graph_of(a), d.run.graph()));
+    assert!(!Arc::ptr_eq(d.run.graph_of(a), d.run.graph()));
 }
 
 #[test]
@@ -168,13 +170,8 @@ fn element_of_an_array_expands_and_keeps_its_place() {
     assert_eq!(d.phases(["m-0-n0", "m-0-n1"]), [NodePhase::Succeeded, NodePhase::Queued]);
 }
 
-#[test]
-fn restoring_one_asks_for_what_it_made() {
-    let d = expanded();
-    let mut row = d.row(d.idx("d"));
-    row.expansion = None;
-    let graph = std::sync::Arc::clone(d.run.graph());
-    let execution = crate::ExecutionSnapshot {
+fn restored(d: &Driver, row: NodeSnapshot) -> Result<Execution, Error> {
+    let execution = ExecutionSnapshot {
         phase: Phase::Running,
         abort_cause: None,
         abort_forced: false,
@@ -183,10 +180,29 @@ fn restoring_one_asks_for_what_it_made() {
         started_at: None,
         ended_at: None,
     };
-    let restored = crate::Execution::restore(graph, Settings::default(), execution, [row].into_iter());
+    let graph = Arc::clone(d.run.graph());
+    Execution::restore(graph, Settings::default(), execution, [row].into_iter())
+}
+
+#[test]
+fn restoring_one_asks_for_what_it_made() {
+    let d = expanded();
+    let row = NodeSnapshot { expansion: None, ..d.row(d.idx("d")) };
     let what = "what its task made";
-    assert_eq!(restored.err(), Some(crate::Error::UnknownContent { node: "d".into(), what }));
-    // A repeated answer finds the attempt ended.
+    assert_eq!(restored(&d, row).err(), Some(Error::UnknownContent { node: "d".into(), what }));
+}
+
+#[test]
+fn attempt_that_made_it_is_finalized_whatever_its_row_says() {
+    let d = expanded();
+    let row = NodeSnapshot { attempt_row: AttemptRow::Live, ..d.row(d.idx("d")) };
+    let mut run = restored(&d, row).unwrap();
+    run.apply(Observation::Start, d.now);
+    assert!(run.plan(d.now).contains(&Step::Finalize { node: d.idx("d"), attempt: 0 }));
+}
+
+#[test]
+fn repeated_answer_finds_the_attempt_ended() {
     let mut d = expanded();
     let again = Report::Expanded { expansion: expansion(&workflow(INNER)), deck_uri: String::new() };
     assert_eq!(d.report("d", again), Default::default());

@@ -3,7 +3,7 @@
 use proto::flyteidl::core;
 use proto::flyteidl::core::execution_error::ErrorKind;
 
-use crate::testing::{Driver, plain, boom, enduring, workflow};
+use crate::testing::{Driver, boom, enduring, plain, workflow};
 use crate::{Changes, NodePhase, Observation, Phase, Report, Settings, Step};
 
 const DIAMOND: &[(&str, &[&str])] = &[("a", &[]), ("b", &["a"]), ("c", &["a"]), ("d", &["b", "c"])];

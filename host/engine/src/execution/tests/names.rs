@@ -18,7 +18,10 @@ fn ids_carry_the_lineage_and_are_hashed_over_20_characters() {
     let n0 = d.idx("n1-0-n0-0-n0");
     assert_eq!(d.run.parent(n0), Some(d.idx("n1-0-n0")));
     let start = d.run.unique_id(n0 - 2).to_string();
-    assert_eq!(start, model::name::fixed_length_unique_id("n1-0-n0-0-start-node", 20, model::name::HashWidth::Fnv64));
+    assert_eq!(
+        start,
+        model::name::fixed_length_unique_id("n1-0-n0-0-start-node", 20, model::name::HashWidth::Fnv64)
+    );
     assert_eq!(start, "n1-0-n0-0-start-node", "20 are not too many");
     assert_eq!(&*d.run.unique_id(d.idx(long)), long, "ids of the workflow's own nodes are left alone");
 }
@@ -46,20 +49,14 @@ fn needed_nodes_are_named_once() {
     use proto::flyteidl::core;
     let promise = |node_id: &str| {
         let promise = core::OutputReference { node_id: node_id.into(), ..Default::default() };
-        core::BindingData {
-            value: Some(core::binding_data::Value::Promise(promise)),
-            ..Default::default()
-        }
+        core::BindingData { value: Some(core::binding_data::Value::Promise(promise)), ..Default::default() }
     };
     let data = core::BindingDataCollection { bindings: vec![promise("n1"), promise("start-node")] };
-    let list = core::BindingData {
-        value: Some(core::binding_data::Value::Collection(data)),
-        ..Default::default()
-    };
+    let list =
+        core::BindingData { value: Some(core::binding_data::Value::Collection(data)), ..Default::default() };
     let binding = |var: &str, binding| core::Binding { var: var.into(), binding };
     let mut last = node("n2", &[]);
-    last.inputs =
-        vec![binding("x", Some(list)), binding("y", Some(promise("n1"))), binding("z", None)];
+    last.inputs = vec![binding("x", Some(list)), binding("y", Some(promise("n1"))), binding("z", None)];
     let inner = closure(vec![node("n0", &[]), node("n1", &[]), last]);
     let mut d = Driver::started(&with_subs(closure(vec![sub("inner", "s", &[])]), vec![("inner", inner)]));
     d.run_up_to(&["s"]);

@@ -182,10 +182,9 @@ fn places_are_counted_again() {
 #[test]
 fn mended_rows_still_converge() {
     // Rows no commit writes: closed attempts in open phases, a failure nobody acted on.
-    for (node_phase, attempt_row) in [
-        (NodePhase::Running, AttemptRow::Closed),
-        (NodePhase::RetryableFailure, AttemptRow::Closed),
-    ] {
+    for (node_phase, attempt_row) in
+        [(NodePhase::Running, AttemptRow::Closed), (NodePhase::RetryableFailure, AttemptRow::Closed)]
+    {
         let rows = vec![start(), row("a", node_phase, attempt_row)];
         let (mut d, changes) = restore(&workflow(&[("a", &[])]), execution(Phase::Running), rows);
         assert_eq!(changes.attempts.len(), 1, "{node_phase:?}: an attempt is opened");

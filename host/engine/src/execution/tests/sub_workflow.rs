@@ -179,6 +179,9 @@ fn node_timeout_ends_all_of_it() {
         d.cleaned("s-0-a");
         assert_eq!(d.state("s").phase, NodePhase::TimedOut);
         assert_eq!(d.state("s").error.as_ref().unwrap().code, "TimeoutExpired");
-        assert_eq!((d.run.phase(), d.run.error().unwrap().message.as_str()), (Phase::Failed, "Timeout in node"));
+        assert_eq!(
+            (d.run.phase(), d.run.error().unwrap().message.as_str()),
+            (Phase::Failed, "Timeout in node")
+        );
     }
 }

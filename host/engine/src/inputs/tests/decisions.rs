@@ -123,7 +123,8 @@ fn every_comparison_is_made() {
 #[test]
 fn old_primitives_are_read() {
     #[allow(deprecated, reason = "SDKs still write it")]
-    let one = core::Operand { val: Some(Val::Primitive(core::Primitive { value: Some(Primitive::Integer(1)) })) };
+    let one =
+        core::Operand { val: Some(Val::Primitive(core::Primitive { value: Some(Primitive::Integer(1)) })) };
     let condition = compare(var("x"), Operator::Eq, Some(one));
     assert_eq!(decide(condition, &inputs(&[("x", int(1))])), Ok(0));
 }
@@ -165,7 +166,10 @@ fn conditions_that_cannot_be_judged_are_the_users_fault() {
         deep = both(deep, LogicalOperator::And, compare(var("x"), Eq, var("x")));
     }
     let cases = [
-        (compare(var("x"), Eq, operand(text("1"))), "a value of type integer cannot be compared with one of type string"),
+        (
+            compare(var("x"), Eq, operand(text("1"))),
+            "a value of type integer cannot be compared with one of type string",
+        ),
         (compare(var("flag"), Gt, operand(flag)), "boolean values can be tested for equality only"),
         (compare(var("none"), Gt, operand(int(1))), "none values can be tested for equality only"),
         (compare(var("list"), Eq, operand(int(1))), "a list cannot be compared, only primitive values can"),
@@ -242,10 +246,7 @@ fn element_gets_its_items_and_all_else_whole() {
 fn outputs_are_gathered_in_order_with_none_for_what_is_missing() {
     let elements = [Some(inputs(&[("o", int(1)), ("p", int(2))])), None, Some(inputs(&[("o", int(3))]))];
     let outputs = gather(["o", "p"], elements.into_iter());
-    let expected = [
-        ("o", list(vec![int(1), none(), int(3)])),
-        ("p", list(vec![int(2), none(), none()])),
-    ];
+    let expected = [("o", list(vec![int(1), none(), int(3)])), ("p", list(vec![int(2), none(), none()]))];
     assert_eq!(outputs, inputs(&expected));
     assert_eq!(gather(["o"], std::iter::empty()), inputs(&[("o", list(vec![]))]));
 }
@@ -258,7 +259,9 @@ fn failure_node_is_told_only_where_it_asks() {
     assert_eq!(silent, inputs(&[("x", int(1))]));
     let mut asking = inputs(&[("err", none())]);
     inject_error(&mut asking, &error, "n1");
-    let Some(core::literal::Value::Scalar(found)) = &asking.literals["err"].value else { panic!("no scalar") };
+    let Some(core::literal::Value::Scalar(found)) = &asking.literals["err"].value else {
+        panic!("no scalar")
+    };
     let Some(Scalar::Union(union)) = &found.value else { panic!("no union") };
     let ty = union.r#type.as_ref().unwrap();
     assert_eq!(ty.r#type, Some(core::literal_type::Type::Simple(core::SimpleType::Error as i32)));
