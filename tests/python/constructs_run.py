@@ -22,6 +22,7 @@ from common import DOMAIN, PROJECT, phase, remote, version
 from flytekit import LaunchPlan
 from flytekit.configuration import FastSerializationSettings, ImageConfig, SerializationSettings
 from flytekit.core.base_task import PythonTask
+from flytekit.core.context_manager import FlyteContextManager
 
 #: What one case may take at most, other cases running beside it.
 LIMIT = int(os.environ.get("CONSTRUCTS_LIMIT", "240"))
@@ -161,6 +162,8 @@ def main(names):
     slowest = []
 
     def run(function):
+        # The stack of contexts of flytekit is not made for several threads.
+        FlyteContextManager.initialize()
         begin = time.monotonic()
         try:
             function(world)
@@ -171,7 +174,6 @@ def main(names):
 
     begin = time.monotonic()
     with ThreadPoolExecutor(max(1, len(cases))) as pool:
-        # Each thread starts from the context of this one; flytekit keeps its own there.
         for future in [pool.submit(contextvars.copy_context().run, run, c) for c in cases]:
             future.result()
     shutil.rmtree(world.places, ignore_errors=True)

@@ -20,7 +20,8 @@ fn run(options: Options, python: &Path) {
     let server = Server::start(options);
     std::thread::scope(|scope| {
         for modules in MODULES {
-            let args: Vec<&str> = std::iter::once("constructs_run.py").chain(modules.iter().copied()).collect();
+            let args: Vec<&str> =
+                std::iter::once("constructs_run.py").chain(modules.iter().copied()).collect();
             let server = &server;
             scope.spawn(move || server.scenario_of(python, &args));
         }

@@ -8,9 +8,9 @@ use prost::Message;
 use prost_types::Any;
 use proto::flyteidl::admin::{
     CreateWorkflowFailureReason, EventErrorAlreadyInTerminalState, EventErrorIncompatibleCluster,
-    EventFailureReason, InactiveProject,
-    WorkflowErrorExistsDifferentStructure, WorkflowErrorExistsIdenticalStructure,
-    create_workflow_failure_reason::Reason as WorkflowReason, event_failure_reason::Reason as EventReason,
+    EventFailureReason, InactiveProject, WorkflowErrorExistsDifferentStructure,
+    WorkflowErrorExistsIdenticalStructure, create_workflow_failure_reason::Reason as WorkflowReason,
+    event_failure_reason::Reason as EventReason,
 };
 use tonic::{Code, Status};
 

@@ -17,8 +17,8 @@ mod api {
     mod metrics;
     mod progress;
     mod projects;
-    mod recovery;
     mod raw;
+    mod recovery;
     mod registration;
     mod rest;
     mod signals;

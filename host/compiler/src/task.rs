@@ -126,7 +126,9 @@ impl Check<'_> {
                 if let (Ok(asked), Ok(most_amount)) = (parse_milli(text), parse_milli(most))
                     && asked > most_amount
                 {
-                    self.invalid(format!("{place}: the {side} of {name} is {text}, more than the {most} allowed here."));
+                    self.invalid(format!(
+                        "{place}: the {side} of {name} is {text}, more than the {most} allowed here."
+                    ));
                 }
             }
         }

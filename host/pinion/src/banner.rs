@@ -16,7 +16,10 @@ pub(crate) fn text(settings: &Settings, plugins: &[PluginReport], known: &str) -
     };
     line(
         "API",
-        format!("{}  gRPC and REST (/api/v1); /readyz, /metrics and uploads over HTTP", address(server.bind, server.port)),
+        format!(
+            "{}  gRPC and REST (/api/v1); /readyz, /metrics and uploads over HTTP",
+            address(server.bind, server.port)
+        ),
     );
     match &settings.blob.s3 {
         None => line(

@@ -197,9 +197,11 @@ mod tests {
 
     #[test]
     fn types_nobody_claims_go_to_the_plugin_for_any() {
-        let claims = [claim("pod", &["container", "*"], &[]), claim("athena", &["athena", "hive"], &["athena"])];
+        let claims =
+            [claim("pod", &["container", "*"], &[]), claim("athena", &["athena", "hive"], &["athena"])];
         let registry = Registry::new(&claims, &pins(&[("odd", "pod")]));
-        for (task_type, id) in [("container", "pod"), ("my-own", "pod"), ("odd", "pod"), ("athena", "athena")] {
+        for (task_type, id) in [("container", "pod"), ("my-own", "pod"), ("odd", "pod"), ("athena", "athena")]
+        {
             assert_eq!(registry.resolve(task_type), Ok(id), "{task_type}");
         }
         let error = registry.resolve("hive").unwrap_err().to_string();

@@ -68,11 +68,8 @@ pub(super) async fn create(
 
 /// Refuses a task that asks for more than the attributes of its place allow.
 async fn check_limits(cx: &Context, id: &EntityId, template: &TaskTemplate) -> Result<()> {
-    let place = AttributePlace {
-        project: id.project.clone(),
-        domain: id.domain.clone(),
-        workflow: String::new(),
-    };
+    let place =
+        AttributePlace { project: id.project.clone(), domain: id.domain.clone(), workflow: String::new() };
     let attributes = Attributes::read(&cx.store.attribute_matching(&place).await?)?;
     let Some(limits) = attributes.task_resources().and_then(|resources| resources.limits.as_ref()) else {
         return Ok(());

@@ -52,9 +52,19 @@ pub(crate) async fn add_elements(
     found.truncate(shown);
     let closure = task.closure.get_or_insert_default();
     if shown < n_found {
-        note(closure, format!("the first {shown} of {n_found} elements are listed; list the children of the node for the others"));
+        note(
+            closure,
+            format!(
+                "the first {shown} of {n_found} elements are listed; list the children of the node for the others"
+            ),
+        );
     } else if !with_logs {
-        note(closure, format!("with {n_found} elements their logs are left out; list the children of the node for them"));
+        note(
+            closure,
+            format!(
+                "with {n_found} elements their logs are left out; list the children of the node for them"
+            ),
+        );
     }
     closure.metadata.get_or_insert_default().external_resources = found;
     Ok(())
@@ -96,9 +106,10 @@ fn external_resource(execution: &ExecutionId, row: &ElementRow) -> Result<Extern
     if !row.extra.is_empty() {
         let closure: NodeExecutionClosure = decode(&row.extra, "closure", &row.node_id)?;
         if let Some(NodeTarget::WorkflowNodeMetadata(child)) = closure.target_metadata {
-            element.target_metadata = Some(TargetMetadata::WorkflowNodeMetadata(
-                proto::flyteidl::event::WorkflowNodeMetadata { execution_id: child.execution_id },
-            ));
+            element.target_metadata =
+                Some(TargetMetadata::WorkflowNodeMetadata(proto::flyteidl::event::WorkflowNodeMetadata {
+                    execution_id: child.execution_id,
+                }));
         }
     }
     Ok(element)
@@ -136,7 +147,8 @@ mod tests {
 
     #[test]
     fn ids_end_with_the_index() {
-        for (id, wanted) in [("n0-0-n12", 12), ("fabcdef-0-n100000", 100_000), ("n1-n3-0-n0", 0), ("odd", 0)] {
+        for (id, wanted) in [("n0-0-n12", 12), ("fabcdef-0-n100000", 100_000), ("n1-n3-0-n0", 0), ("odd", 0)]
+        {
             assert_eq!(index(id), wanted, "{id}");
         }
     }

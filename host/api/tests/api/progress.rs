@@ -110,7 +110,11 @@ impl Run {
         self.world.store.commit(&self.lease, &batch).await.unwrap();
     }
 
-    pub(super) async fn phase(&self, phase: workflow_execution::Phase, change: impl FnOnce(&mut ExecutionUpdate)) {
+    pub(super) async fn phase(
+        &self,
+        phase: workflow_execution::Phase,
+        change: impl FnOnce(&mut ExecutionUpdate),
+    ) {
         let mut update = ExecutionUpdate {
             key: self.key,
             phase: phase as i32,

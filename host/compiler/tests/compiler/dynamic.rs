@@ -64,10 +64,8 @@ fn tasks_are_listed_once_with_the_config_of_the_parent() {
 
 #[test]
 fn a_spec_without_nodes_gives_constants() {
-    let constant = DynamicJobSpec {
-        outputs: vec![bind("r", scalar(int_scalar(7)))],
-        ..DynamicJobSpec::default()
-    };
+    let constant =
+        DynamicJobSpec { outputs: vec![bind("r", scalar(int_scalar(7)))], ..DynamicJobSpec::default() };
     assert_eq!(dynamic_node_count(&constant), 0);
     let primary = compile(constant, &[]).unwrap().primary.unwrap();
     assert_eq!(primary.template.unwrap().nodes.len(), 2);
@@ -91,12 +89,7 @@ fn tasks_that_are_only_named_are_asked_for() {
 
 #[test]
 fn sub_workflows_and_launch_plans_are_required() {
-    let inner = workflow(
-        "inner",
-        interface([], []),
-        vec![launch_plan_node("n0", "lp", vec![])],
-        vec![],
-    );
+    let inner = workflow("inner", interface([], []), vec![launch_plan_node("n0", "lp", vec![])], vec![]);
     let spec = DynamicJobSpec {
         nodes: vec![sub_workflow_node("dn0", "inner", vec![])],
         outputs: vec![bind("r", scalar(int_scalar(7)))],

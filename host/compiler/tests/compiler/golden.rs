@@ -45,7 +45,8 @@ fn launch_plan(plan: LaunchPlan) -> LaunchPlanInterface {
     let defaults = spec.default_inputs.unwrap_or_default();
     LaunchPlanInterface {
         id: plan.id.unwrap(),
-        expected_inputs: expected_inputs(&VariableMap { variables: inputs }, &defaults, &fixed_inputs).unwrap(),
+        expected_inputs: expected_inputs(&VariableMap { variables: inputs }, &defaults, &fixed_inputs)
+            .unwrap(),
         fixed_inputs,
         expected_outputs: closure.expected_outputs.unwrap_or_default(),
     }
@@ -83,8 +84,7 @@ fn compile_spec(bytes: &[u8]) -> (DynamicJobSpec, CompiledWorkflowClosure) {
     assert!(needed.launch_plans.iter().all(known), "{:?}", needed.launch_plans);
     let id = build::id(ResourceType::Workflow, "dynamic_n0");
     let parent = &registered.tasks[0];
-    let closure =
-        compile_dynamic(spec.clone(), id.clone(), parent, &[], &registered.launch_plans).unwrap();
+    let closure = compile_dynamic(spec.clone(), id.clone(), parent, &[], &registered.launch_plans).unwrap();
     check_shape(&closure);
     let template = closure.primary.as_ref().unwrap().template.as_ref().unwrap();
     assert_eq!(template.id, Some(id));
@@ -103,7 +103,10 @@ fn check_shape(closure: &CompiledWorkflowClosure) {
     assert_eq!(tasks.len(), closure.tasks.len(), "a task is listed once");
     for compiled in closure.primary.iter().chain(&closure.sub_workflows) {
         let template = compiled.template.as_ref().unwrap();
-        assert_eq!((template.nodes[0].id.as_str(), template.nodes[1].id.as_str()), ("start-node", "end-node"));
+        assert_eq!(
+            (template.nodes[0].id.as_str(), template.nodes[1].id.as_str()),
+            ("start-node", "end-node")
+        );
         assert_eq!(template.nodes[1].inputs, template.outputs);
         let connections = compiled.connections.as_ref().unwrap();
         let mut mirrored: Vec<(&str, &str)> = Vec::new();

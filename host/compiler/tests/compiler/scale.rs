@@ -62,7 +62,8 @@ fn a_large_dynamic_workflow_compiles() {
     let mut make = task("make", interface([], [("o", int())])).template.unwrap();
     make.metadata = Some(Default::default());
     let nodes = (0..50_000).map(|i| node(&format!("dn{i}"), "make", vec![])).collect();
-    let spec = proto::flyteidl::core::DynamicJobSpec { nodes, tasks: vec![make; 1_000], ..Default::default() };
+    let spec =
+        proto::flyteidl::core::DynamicJobSpec { nodes, tasks: vec![make; 1_000], ..Default::default() };
     let begin = Instant::now();
     assert!(compiler::dynamic_requirements(&spec).tasks.is_empty());
     let id = id(proto::flyteidl::core::ResourceType::Workflow, "dynamic_n0");

@@ -129,6 +129,7 @@ fn more_than_is_allowed_is_refused() {
     assert!(found.contains("the request of cpu is 2001m, more than the 2 allowed here"), "{found}");
     assert!(found.contains("the limit of memory is 2Gi, more than the 1Gi allowed here"), "{found}");
     let pod = json!({"containers": [{}, {"resources": {"limits": {"nvidia.com/gpu": "2"}}}]});
-    let found = check(Target::K8sPod(K8sPod { pod_spec: Some(fields(&pod)), ..K8sPod::default() })).unwrap_err();
+    let found =
+        check(Target::K8sPod(K8sPod { pod_spec: Some(fields(&pod)), ..K8sPod::default() })).unwrap_err();
     assert!(found.contains("K8sPod.Containers[1]: the limit of nvidia.com/gpu is 2"), "{found}");
 }
