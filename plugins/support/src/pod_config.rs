@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 pub struct PodConfig {
     /// Requests of a container that states none, for example `cpu: 500m`. Kubernetes quantities.
     pub default_requests: Map<String, Value>,
+    /// The same for eager tasks, before `default-requests`. They spend their time waiting for the executions that they
+    /// start: what they hold is not there for those.
+    pub eager_requests: Map<String, Value>,
     /// Labels put on every pod.
     pub default_labels: BTreeMap<String, String>,
     /// Annotations put on every pod.
@@ -44,6 +47,7 @@ impl Default for PodConfig {
         let requests = [("cpu".to_owned(), Value::from("250m")), ("memory".to_owned(), Value::from("200Mi"))];
         Self {
             default_requests: requests.into_iter().collect(),
+            eager_requests: [("cpu".to_owned(), Value::from("10m"))].into_iter().collect(),
             default_labels: BTreeMap::new(),
             default_annotations: BTreeMap::new(),
             default_env: BTreeMap::new(),

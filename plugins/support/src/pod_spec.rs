@@ -238,7 +238,10 @@ fn finish_container(
     if is_primary {
         let stated = container.remove("resources").unwrap_or_else(|| json!({}));
         let node = resources::merge(None, overrides, &Map::new())?;
-        let defaults = json!({"requests": config.default_requests});
+        let mut defaults = json!({"requests": config.default_requests});
+        if cx.template()?.metadata.as_ref().is_some_and(|metadata| metadata.is_eager) {
+            defaults = layer(defaults, json!({"requests": config.eager_requests}));
+        }
         let merged = layer(layer(defaults, stated), node);
         container.insert("resources".into(), merged);
     }

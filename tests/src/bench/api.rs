@@ -38,6 +38,10 @@ impl Api {
 
     /// Registers a flow and its launch plan, and returns the launch plan.
     pub async fn register(&mut self, flow: Flow) -> Result<Identifier> {
+        Box::pin(self.create_all(flow)).await
+    }
+
+    async fn create_all(&mut self, flow: Flow) -> Result<Identifier> {
         for template in flow.tasks {
             let id = template.id.clone();
             let spec = Some(TaskSpec { template: Some(template), description: None });

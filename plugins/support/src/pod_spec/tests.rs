@@ -58,6 +58,20 @@ fn a_container_task_becomes_a_one_container_pod() {
 }
 
 #[test]
+fn eager_tasks_leave_room_for_what_they_wait_for() {
+    let eager = TaskMetadata { is_eager: true, ..TaskMetadata::default() };
+    let cx = context(&of_container(eager.clone()), TaskNodeOverrides::default());
+    let pod = build(&cx, &PodConfig::default()).unwrap();
+    let requests = json!({"cpu": "10m", "memory": "300Mi"});
+    assert_eq!(pod.as_value()["spec"]["containers"][0]["resources"], json!({"requests": requests}));
+    let cpu = resources::ResourceEntry { name: resources::ResourceName::Cpu.into(), value: "2".into() };
+    let resources = Some(Resources { requests: vec![cpu], limits: vec![] });
+    let cx = context(&of_container(eager), TaskNodeOverrides { resources, ..TaskNodeOverrides::default() });
+    let pod = build(&cx, &PodConfig::default()).unwrap();
+    assert_eq!(pod.as_value()["spec"]["containers"][0]["resources"]["requests"]["cpu"], "2");
+}
+
+#[test]
 fn node_overrides_change_image_and_resources() {
     let overrides = TaskNodeOverrides {
         container_image: "img:2".into(),
