@@ -11,10 +11,13 @@ PROJECT = "flytesnacks"
 DOMAIN = "development"
 
 
-def remote() -> FlyteRemote:
-    """A stock client; where the server is comes from the environment, as for any user."""
+def remote(scratch: str = "") -> FlyteRemote:
+    """A stock client; where the server is comes from the environment, as for any user.
+
+    Clients that work at the same time must not share the directory in which they keep what they fetch."""
+    config = Config.auto() if "FLYTE_PLATFORM_URL" in os.environ else Config.for_sandbox()
     return FlyteRemote(
-        Config.auto() if "FLYTE_PLATFORM_URL" in os.environ else Config.for_sandbox(),
+        config.with_params(local_sandbox_path=scratch) if scratch else config,
         default_project=PROJECT,
         default_domain=DOMAIN,
         interactive_mode_enabled=False,

@@ -5,6 +5,7 @@ A module has `ENTITIES`, what is registered before, and functions `case_...`, ea
 """
 
 import contextvars
+import copy
 import importlib
 import itertools
 import os
@@ -33,6 +34,7 @@ class World:
 
     def __init__(self, client, v, location):
         self.client, self.v = client, v
+        self.places = tempfile.mkdtemp(prefix="pinion-constructs-")
         self.settings = SerializationSettings(
             image_config=ImageConfig.auto_default_image(),
             project=PROJECT,
@@ -43,8 +45,15 @@ class World:
             ),
         )
         self.known = {}
-        self.places = tempfile.mkdtemp(prefix="pinion-constructs-")
         self.lock = threading.Lock()
+
+    def for_case(self, name):
+        """The same with a client and a place for files of its own."""
+        world = copy.copy(self)
+        world.places = os.path.join(self.places, name)
+        os.makedirs(world.places)
+        world.client = remote(tempfile.mkdtemp(dir=self.places))
+        return world
 
     def register(self, entity, options=None):
         """Registers an entity once and gives the registered one."""
@@ -166,7 +175,7 @@ def main(names):
         FlyteContextManager.initialize()
         begin = time.monotonic()
         try:
-            function(world)
+            function(world.for_case(function.__name__))
         except BaseException:  # noqa: BLE001
             failed.append(function.__name__)
             print(f"--- {function.__module__}.{function.__name__} failed\n{traceback.format_exc()}", flush=True)
