@@ -5,22 +5,25 @@ use std::path::Path;
 /// Unpacks a code distribution and runs a command in it; takes the directory as an option.
 const FAST_EXECUTE: &str = "pyflyte-fast-execute";
 
+/// Where the process starts, which is the work directory of the attempt. Tasks hand the name on to those that they
+/// make, so that it must not tell attempts apart.
+const HERE: &str = ".";
+
 /// Points what would be unpacked at a fixed place in the image at the work directory of the attempt, so that
 /// attempts never share code. Everything else stays as it is.
-pub(crate) fn localize(argv: &mut [String], work: &Path) {
+pub(crate) fn localize(argv: &mut [String]) {
     let name = argv.first().map(Path::new).and_then(Path::file_name);
     if name.is_none_or(|name| name != FAST_EXECUTE) {
         return;
     }
-    let work = work.to_string_lossy();
     let mut words = argv.iter_mut().skip(1);
     while let Some(word) = words.next().filter(|word| *word != "--") {
         if word == "--dest-dir" {
             if let Some(value) = words.next() {
-                *value = work.clone().into_owned();
+                HERE.clone_into(value);
             }
         } else if word.starts_with("--dest-dir=") {
-            *word = format!("--dest-dir={work}");
+            *word = format!("--dest-dir={HERE}");
         }
     }
 }
@@ -31,7 +34,7 @@ mod tests {
 
     fn localized(line: &str) -> String {
         let mut argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        localize(&mut argv, Path::new("/w"));
+        localize(&mut argv);
         argv.join(" ")
     }
 
@@ -39,12 +42,12 @@ mod tests {
     fn only_the_option_of_the_outer_command_is_rewritten() {
         let fast = "pyflyte-fast-execute --additional-distribution s3://b/a --dest-dir";
         assert_eq!(
-            localized(&format!("/v/bin/{fast} . -- pyflyte-execute --dest-dir /root")),
-            format!("/v/bin/{fast} /w -- pyflyte-execute --dest-dir /root")
+            localized(&format!("/v/bin/{fast} /root -- pyflyte-execute --dest-dir /root")),
+            format!("/v/bin/{fast} . -- pyflyte-execute --dest-dir /root")
         );
         assert_eq!(
             localized("pyflyte-fast-execute --dest-dir=/tmp -- x"),
-            "pyflyte-fast-execute --dest-dir=/w -- x"
+            "pyflyte-fast-execute --dest-dir=. -- x"
         );
         assert_eq!(localized("python --dest-dir /root"), "python --dest-dir /root");
     }

@@ -175,7 +175,7 @@ impl Run<'_> {
         let program = find_program(name, &env, &places.work, &container.image)
             .map_err(|message| (NOT_FOUND, message))?;
         let mut argv = container.argv.clone();
-        argv::localize(&mut argv, &places.work);
+        argv::localize(&mut argv);
         let launch = Launch {
             id: 0,
             program: program.to_string_lossy().into_owned(),

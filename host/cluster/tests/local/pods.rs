@@ -87,7 +87,7 @@ async fn every_attempt_has_its_own_directory_and_environment() {
 async fn a_code_directory_is_never_shared() {
     let bin = tempfile::tempdir().unwrap();
     let script = bin.path().join("pyflyte-fast-execute");
-    std::fs::write(&script, "#!/bin/sh\necho \"$@\"\n").unwrap();
+    std::fs::write(&script, "#!/bin/sh\necho \"$@\" in $PWD\n").unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let image = json!({"match": "*", "env": {"path": bin.path()}});
     let images: Vec<ImageRule> = vec![serde_json::from_value(image).unwrap()];
@@ -95,7 +95,7 @@ async fn a_code_directory_is_never_shared() {
     let args = json!(["pyflyte-fast-execute", "--dest-dir", "/tmp", "--", "run", "--dest-dir", "/tmp"]);
     world.run(pod("a", json!([{"name": "c", "args": args}]))).await;
     let work = world.root.path().canonicalize().unwrap().join("local/pods/n/a/c/work");
-    assert_eq!(world.log("a", "c").await, format!("--dest-dir {} -- run --dest-dir /tmp\n", work.display()));
+    assert_eq!(world.log("a", "c").await, format!("--dest-dir . -- run --dest-dir /tmp in {}\n", work.display()));
     world.stop().await;
 }
 
