@@ -16,6 +16,11 @@ pub struct Config {
     pub max_workflow_nodes: usize,
     /// Whether the server describes its services to tools such as grpcurl. Default true.
     pub reflection: bool,
+    /// Names beside `localhost` under which clients may call, such as `pinion.example` or `*.example`; `*` is any.
+    /// IP addresses always may be used. Empty, the default, checks names only where the server listens on this machine
+    /// alone: any web page could otherwise point its own name at it and call it as its own. Holds for the API and the
+    /// S3 endpoint.
+    pub hosts: Vec<String>,
     /// Which web pages of other origins may use the REST API.
     pub cors: Cors,
 }
@@ -72,6 +77,7 @@ impl Default for Config {
             max_inline_size: Size::from_mib(2),
             max_workflow_nodes: 100_000,
             reflection: true,
+            hosts: Vec::new(),
             cors: Cors::default(),
         }
     }
@@ -98,6 +104,7 @@ impl Config {
         if self.max_workflow_nodes == 0 {
             return Err("max-workflow-nodes: 0 would refuse every workflow".to_owned());
         }
+        crate::http::hosts::validate(&self.hosts)?;
         self.cors.validate()
     }
 }

@@ -42,7 +42,7 @@ use store::Store;
 
 pub use config::{Config, Cors};
 pub use error::Error;
-pub use http::{Caller, serve};
+pub use http::{Caller, guarded, serve};
 pub use seed::seed;
 
 /// The rooms this one enters.

@@ -153,6 +153,8 @@ pub enum Error {
         launch_plan: Box<EntityId>,
         /// How many may run at once.
         limit: u32,
+        /// Whether a launch that nobody waits for is left out rather than tried again.
+        skip: bool,
     },
     /// The workflow around a single task does not compile.
     #[error("cannot make a workflow of {task}: {errors}")]

@@ -95,6 +95,17 @@ impl Launcher {
         let resolved = resolve(&request, &sources, parent.as_ref(), nesting, config)?;
         let row = row(&request, &plan, parent, nesting, &id, &resolved, config);
 
+        // Found out before the execution that has the name is counted, and before its objects would be touched.
+        let _named = match &request.name {
+            None => None,
+            Some(_) => {
+                let guard = self.inner.name_locks.lock(&id).await;
+                if store.execution_get(&id).await?.is_some() {
+                    return Err(Error::Exists(id));
+                }
+                Some(guard)
+            }
+        };
         // A limited launch plan starts its executions one by one, so that they are counted right.
         let _counted = match plan.spec.as_ref().and_then(concurrency::limit) {
             None => None,
@@ -111,16 +122,7 @@ impl Launcher {
         } else {
             Some(request.arrived.complete(&request.inputs, &complete, &plan.bytes))
         };
-        if request.name.is_some() {
-            let _named = self.inner.name_locks.lock(&id).await;
-            // Found out before the objects of the execution that has the name would be touched.
-            if store.execution_get(&id).await?.is_some() {
-                return Err(Error::Exists(id));
-            }
-            Box::pin(self.insert(row, given, complete)).await?;
-        } else {
-            Box::pin(self.insert(row, given, complete)).await?;
-        }
+        Box::pin(self.insert(row, given, complete)).await?;
         tracing::debug!(execution = %id, target = %request.target.id(), "execution created");
         Ok(id)
     }

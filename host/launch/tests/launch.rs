@@ -332,8 +332,21 @@ async fn concurrency_policy_counts_open_executions() {
     }
     assert_eq!(n_started, 2);
     let error = world.launcher.create(request("", &plan, inputs(1))).await.unwrap_err();
-    assert!(matches!(error, Error::AtLimit { limit: 2, .. }), "{error}");
+    assert!(matches!(error, Error::AtLimit { limit: 2, skip: true, .. }), "{error}");
     assert!(world.create("", 1).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_execution_that_is_there_already_is_told_from_one_beyond_the_limit() {
+    let world = world().await;
+    let policy = Some(ConcurrencyPolicy { max: 1, behavior: ConcurrencyLimitBehavior::Unspecified as i32 });
+    world.plan("one", LaunchPlanSpec { concurrency_policy: policy, ..LaunchPlanSpec::default() }).await;
+    let plan = entity(EntityKind::LaunchPlan, "one");
+    world.launcher.create(request("first", &plan, inputs(1))).await.unwrap();
+    let again = world.launcher.create(request("first", &plan, inputs(1))).await.unwrap_err();
+    assert!(matches!(again, Error::Exists(_)), "{again}");
+    let second = world.launcher.create(request("second", &plan, inputs(1))).await.unwrap_err();
+    assert!(matches!(second, Error::AtLimit { limit: 1, skip: false, .. }), "{second}");
 }
 
 #[tokio::test]

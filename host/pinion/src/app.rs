@@ -209,13 +209,16 @@ async fn serve(mut settings: Settings, metrics: telemetry::metric::Metrics, star
         .merge(notify.routes())
         .merge(logs::routes(Arc::clone(&cluster)));
     let mut tasks = JoinSet::new();
+    let names = &settings.api.hosts;
+    let router = api::guarded(router, listeners.api.local_addr()?, names);
     let stop = drain.clone();
     tasks.spawn(async move {
         api::serve(listeners.api, router, stop.cancelled_owned()).await;
         Ok(())
     });
     if let Some(listener) = listeners.s3 {
-        let (routes, stop) = (blob.s3_routes(), drain.clone());
+        let routes = api::guarded(blob.s3_routes(), listener.local_addr()?, names);
+        let stop = drain.clone();
         tasks.spawn(async move {
             api::serve(listener, routes, stop.cancelled_owned()).await;
             Ok(())

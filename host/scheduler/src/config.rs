@@ -30,6 +30,9 @@ pub struct Config {
     pub backoff_base: Duration,
     /// Longest pause between tries. Default 1m.
     pub backoff_max: Duration,
+    /// How long a tick waits for its turn when the launch plan's concurrency policy allows no further execution, and
+    /// does not say to skip it; then it is left out. A policy with behaviour SKIP leaves it out at once. Default 1h.
+    pub limit_wait: Duration,
     /// How long this host stays the one that schedules after it was last heard of. It is renewed three times as
     /// often; another host takes over after it. Default 15s.
     pub lease_ttl: Duration,
@@ -39,6 +42,9 @@ pub struct Config {
     pub backfill_parallelism: u32,
     /// Most ticks of one backfill. Default 100000.
     pub max_backfill_ticks: u32,
+    /// How long a backfill that ended is kept; 0s keeps all. Its executions stay, but a later backfill no longer knows
+    /// which ticks succeeded in it. Default 2160h (90 days).
+    pub keep_backfills: Duration,
 }
 
 /// What becomes of ticks that were missed.
@@ -82,10 +88,12 @@ impl Default for Config {
             launch_timeout: Duration::from_secs(30),
             backoff_base: Duration::from_secs(1),
             backoff_max: Duration::from_mins(1),
+            limit_wait: Duration::from_mins(60),
             lease_ttl: Duration::from_secs(15),
             safety_sweep: Duration::from_mins(5),
             backfill_parallelism: 4,
             max_backfill_ticks: 100_000,
+            keep_backfills: Duration::from_hours(90 * 24),
         }
     }
 }

@@ -133,6 +133,27 @@ impl Rules<'_> {
         rest(row, next, now)
     }
 
+    /// The row of a tick that the launch plan's concurrency policy does not allow now: by the policy the tick is left
+    /// out, or tried again until it has waited long enough.
+    pub(crate) fn at_limit(
+        &self,
+        mut row: ScheduleRow,
+        tick: Timestamp,
+        error: String,
+        skip: bool,
+        now: Timestamp,
+    ) -> ScheduleRow {
+        if !skip && now < after(tick, self.config.limit_wait.get()) {
+            return self.put_off(row, tick, format!("at its limit: {error}"), now);
+        }
+        row.error = format!("left out: {error}");
+        row.error_at = Some(tick);
+        row.n_skipped += 1;
+        row.tries = 0;
+        let next = self.table.next_after(tick, row.anchor);
+        rest(row, next, now)
+    }
+
     /// The row when the tick is to be tried again.
     pub(crate) fn put_off(
         &self,

@@ -226,5 +226,15 @@ async fn fire(
             metrics::counter!(metric::RETRIES).increment(1);
             rules.put_off(row, tick, error, now)
         }
+        Outcome::AtLimit { error, skip } => {
+            let n_skipped = row.n_skipped;
+            let row = rules.at_limit(row, tick, error, skip, now);
+            if row.n_skipped > n_skipped {
+                count("skipped");
+            } else {
+                metrics::counter!(metric::RETRIES).increment(1);
+            }
+            row
+        }
     })
 }

@@ -41,6 +41,13 @@ pub(crate) enum Outcome {
     Failed(String),
     /// It may be started later.
     PutOff(String),
+    /// The launch plan's concurrency policy allows no further execution now.
+    AtLimit {
+        /// What the launch said.
+        error: String,
+        /// Whether the policy is to leave launches beyond the limit out.
+        skip: bool,
+    },
 }
 
 impl Inner {
@@ -65,6 +72,9 @@ impl Inner {
         let outcome = match done {
             Ok(Ok(_)) => Outcome::Started,
             Ok(Err(launch::Error::Exists(_))) => Outcome::Duplicate,
+            Ok(Err(error @ launch::Error::AtLimit { skip, .. })) => {
+                Outcome::AtLimit { error: chain(&error), skip }
+            }
             Ok(Err(error)) if may_pass(&error) => Outcome::PutOff(chain(&error)),
             Ok(Err(error)) => Outcome::Failed(chain(&error)),
             Err(_) => Outcome::PutOff(format!("start took longer than {:?}", limit)),
@@ -74,6 +84,7 @@ impl Inner {
             Outcome::Duplicate => tracing::debug!(execution = %id, "tick had been started before"),
             Outcome::Failed(error) => tracing::warn!(execution = %id, %error, "tick can't be started"),
             Outcome::PutOff(error) => tracing::warn!(execution = %id, %error, "tick is started later"),
+            Outcome::AtLimit { error, .. } => tracing::debug!(execution = %id, error, "tick is at its limit"),
         }
         self.step(Step::Launched).await?;
         Ok(outcome)

@@ -210,6 +210,29 @@ impl Store {
         self.write(move |tx| Box::pin(async move { tx.execute(sql).await.map(drop) })).await
     }
 
+    /// Forgets one backfill that ended up to this time, the first of them, with its ticks. Returns its id.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn backfill_prune(&self, ended_until: Timestamp) -> Result<Option<String>> {
+        let mut oldest = Sql::new("select b.id from backfill b where b.ended_at <= ");
+        oldest.push_arg(ended_until).push(" order by b.ended_at, b.id limit 1");
+        let Some(found) = self.fetch_optional(oldest).await? else { return Ok(None) };
+        let id = found.cursor().text()?;
+        let mut ticks = Sql::new("delete from backfill_tick where backfill_id = ");
+        ticks.push_arg(&id);
+        let mut own = Sql::new("delete from backfill where id = ");
+        own.push_arg(&id);
+        self.write(move |tx| {
+            Box::pin(async move {
+                tx.execute(ticks).await?;
+                tx.execute(own).await.map(drop)
+            })
+        })
+        .await?;
+        Ok(Some(id))
+    }
+
     /// Lets a backfill launch nothing more, or go on. Safe to repeat; one that ended stays as it is.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Puts the services on HTTP: routes, what happens around each call, and the listener.
 
+pub(crate) mod hosts;
 mod observe;
 mod repair;
 mod serve;
@@ -17,6 +18,7 @@ use proto::flyteidl::service::{
 use tonic::{Status, codec::CompressionEncoding};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
+pub use hosts::guarded;
 pub use serve::serve;
 
 use crate::{

@@ -39,6 +39,7 @@ pub(crate) async fn run(cx: &Arc<Inner>, ear: &Ear) -> Result<(), Error> {
         }
         if due.is_none() {
             sweep_at = after(now, cx.config.safety_sweep.get());
+            prune(cx, now).await;
         }
         retry_at = match look(cx, ear, due.as_ref()).await {
             Ok(next) if due.is_none() => next,
@@ -57,6 +58,22 @@ pub(crate) async fn run(cx: &Arc<Inner>, ear: &Ear) -> Result<(), Error> {
                 cx.deps.clock.sleep_until(rested).await;
             } => {}
             () = cx.deps.clock.sleep_until(next) => {}
+        }
+    }
+}
+
+/// Forgets backfills that ended long ago. A store that does not answer is asked again with the next sweep.
+async fn prune(cx: &Inner, now: Timestamp) {
+    let keep = cx.config.keep_backfills.get();
+    if keep.is_zero() {
+        return;
+    }
+    let ended_until = now.plus(-i64::try_from(keep.as_micros()).unwrap_or(i64::MAX));
+    loop {
+        match cx.deps.store.backfill_prune(ended_until).await {
+            Ok(Some(backfill)) => tracing::info!(backfill, "ended long ago and is forgotten"),
+            Ok(None) => return,
+            Err(error) => return cx.note_store_error(&error),
         }
     }
 }

@@ -71,7 +71,8 @@ pub(crate) async fn launch(cx: &Inner, row: &BackfillRow, mut tick: TickRow) -> 
             tick.state = TickState::Failed;
             tick.error = error;
         }
-        Outcome::PutOff(error) => {
+        // Other ticks of the backfill may be what fills the limit: it waits, whatever the policy says.
+        Outcome::PutOff(error) | Outcome::AtLimit { error, .. } => {
             tick.due_at = after(tick.updated_at, pause(&cx.config, tick.tries));
             tick.tries = tick.tries.saturating_add(1);
             tick.error = error;

@@ -322,3 +322,27 @@ async fn a_new_host_hears_the_ends_of_what_an_earlier_one_launched() {
     run.until(&[Succeeded, Running]).await;
     run.host.stop().await;
 }
+
+#[tokio::test]
+async fn backfills_that_ended_long_ago_are_forgotten_and_no_others() {
+    let mut world = world().await;
+    world.config.keep_backfills = config::Duration::from_hours(48);
+    world.register("lp", "v1").await;
+    let host = world.host("h");
+    let old = host.scheduler.backfill_start(&wish(1), "me").await.unwrap().id;
+    let open = host.scheduler.backfill_start(&Backfill { force: true, ..wish(2) }, "me").await.unwrap().id;
+    let run = Run { world, host, id: old.clone() };
+    run.until(&[TickState::Running]).await;
+    run.end(0, SUCCEEDED).await;
+    run.until_state(BackfillState::Succeeded).await;
+    run.world.clock.advance(47 * HOUR);
+    run.world
+        .until("it is forgotten", async || {
+            run.world.clock.advance(HOUR);
+            run.world.store.backfill_get(&old).await.unwrap().is_none()
+        })
+        .await;
+    assert_eq!(run.ticks().await, []);
+    assert!(run.world.store.backfill_get(&open).await.unwrap().is_some());
+    run.host.stop().await;
+}
