@@ -1,6 +1,6 @@
-//! What flytectl does works by the same calls against the built binary.
+//! What flytectl does works against the built binary: by the same calls, and by the real one where it is at hand.
 
-use tests::{Options, Server, python, text};
+use tests::{Options, Server, python, skip, text};
 
 #[test]
 fn everything_flytectl_does_is_answered() {
@@ -14,6 +14,17 @@ fn everything_flytectl_does_is_answered_on_postgres() {
     let Some(python) = python(name) else { return };
     let Some(options) = Options::on_postgres(name) else { return };
     Server::start(options).scenario(&python, "flytectl_scenario.py");
+}
+
+/// The binary itself, where there is one: the module proxy has no release that builds from it alone.
+#[test]
+fn every_command_of_the_real_flytectl_works() {
+    let name = "every_command_of_the_real_flytectl_works";
+    if std::env::var_os("PINION_TEST_FLYTECTL").is_none() {
+        return skip(name, "PINION_TEST_FLYTECTL does not name a flytectl binary");
+    }
+    let Some(python) = python(name) else { return };
+    Server::start(Options::default()).scenario(&python, "flytectl_binary.py");
 }
 
 #[test]
