@@ -36,6 +36,9 @@ pub enum Error {
         /// The limit.
         allowed: u64,
     },
+    /// Nothing is registered under this id.
+    #[error("{0} does not exist")]
+    NotRegistered(EntityId),
     /// There is no such thing.
     #[error("{what} {id} does not exist")]
     NotFound {

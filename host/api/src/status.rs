@@ -56,7 +56,7 @@ fn code(error: &Error) -> Code {
         | Error::TooLarge { .. }
         | Error::Changed { .. }
         | Error::Compile { .. } => Code::InvalidArgument,
-        Error::NotFound { .. } => Code::NotFound,
+        Error::NotFound { .. } | Error::NotRegistered(_) => Code::NotFound,
         Error::Exists { .. } | Error::Registered(_) | Error::Recorded { .. } => Code::AlreadyExists,
         Error::Unsupported(_) => Code::Unimplemented,
         Error::AlreadyTerminal { .. } | Error::PhaseChange { .. } | Error::ForeignEvent { .. } => {

@@ -127,7 +127,7 @@ async fn insert(cx: &Context, row: LaunchPlanRow) -> Result<()> {
 }
 
 async fn fetch(cx: &Context, id: &EntityId) -> Result<LaunchPlanRow> {
-    cx.store.launch_plan_get(id).await?.ok_or_else(|| Error::not_found("launch plan", id))
+    cx.store.launch_plan_get(id).await?.ok_or_else(|| Error::NotRegistered(id.clone()))
 }
 
 pub(super) async fn get(cx: &Context, request: ObjectGetRequest) -> Result<Encoded<LaunchPlan>> {

@@ -93,7 +93,7 @@ fn wrapped(number: u32, inner: &[u8]) -> Vec<u8> {
 
 pub(super) async fn get(cx: &Context, request: ObjectGetRequest) -> Result<Encoded<Task>> {
     let id = entity_id(EntityKind::Task, request.id.as_ref())?;
-    let row = cx.store.entity_get(&id).await?.ok_or_else(|| Error::not_found("task", &id))?;
+    let row = cx.store.entity_get(&id).await?.ok_or_else(|| Error::NotRegistered(id))?;
     Ok(api_raw::task(&row))
 }
 

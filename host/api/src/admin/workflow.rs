@@ -171,13 +171,13 @@ async fn launch_plans(cx: &Context, ids: &[Identifier]) -> Result<Vec<LaunchPlan
 /// The interface a launch plan is checked against, encoded.
 pub(super) async fn interface(cx: &Context, id: &EntityId) -> Result<Vec<u8>> {
     let rows = cx.store.entity_get_many(std::slice::from_ref(id)).await?;
-    let row = rows.into_iter().next().ok_or_else(|| Error::not_found("workflow", id))?;
+    let row = rows.into_iter().next().ok_or_else(|| Error::NotRegistered(id.clone()))?;
     Ok(row.interface)
 }
 
 pub(super) async fn get(cx: &Context, request: ObjectGetRequest) -> Result<Encoded<Workflow>> {
     let id = entity_id(EntityKind::Workflow, request.id.as_ref())?;
-    let row = cx.store.entity_get(&id).await?.ok_or_else(|| Error::not_found("workflow", &id))?;
+    let row = cx.store.entity_get(&id).await?.ok_or_else(|| Error::NotRegistered(id))?;
     Ok(api_raw::workflow(&row))
 }
 
