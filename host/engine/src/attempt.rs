@@ -31,8 +31,13 @@ pub struct Settings {
     pub default_active_timeout_micros: i64,
     /// How many elements of an array may be in flight where the array leaves it open.
     pub array_parallelism: ArrayParallelism,
-    /// How many elements of one array may be in flight whatever it says.
+    /// How many elements of the arrays of an execution may be in flight together, whatever they say. One that holds
+    /// other elements lends its place to one of them, so arrays may lie in each other however deep.
     pub max_elements_in_flight: u32,
+    /// How many nodes an execution may have, those that dynamic nodes make and elements of arrays included.
+    pub max_nodes: u32,
+    /// How many nodes one call of [`crate::Execution::apply`] takes over from the execution that is recovered.
+    pub recovered_at_once: u32,
     /// Where the workflow's inputs are: the outputs of the start node.
     pub inputs_uri: Box<str>,
 }
@@ -75,6 +80,8 @@ impl Default for Settings {
             default_active_timeout_micros: 0,
             array_parallelism: ArrayParallelism::default(),
             max_elements_in_flight: 5_000,
+            max_nodes: 2_000_000,
+            recovered_at_once: 5_000,
             inputs_uri: Box::default(),
         }
     }

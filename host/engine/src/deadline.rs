@@ -1,13 +1,14 @@
 //! Keeps the deadlines of attempts and nodes, earliest first.
 //!
-//! An entry is never searched for and removed: it grows stale when its node moves on, and is dropped when it
-//! surfaces.
+//! An entry is not searched for when its node moves on: it grows stale, and is dropped when it surfaces, or when there
+//! are twice as many entries as the last time that all were looked at.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use model::Timestamp;
 
+use crate::execution::AllNodes;
 use crate::phase::NodePhase;
 use crate::state::NodeState;
 use crate::step::NodeIdx;
@@ -41,7 +42,12 @@ pub(crate) struct Deadline {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Deadlines {
     heap: BinaryHeap<Reverse<Deadline>>,
+    /// How many entries there may be before the stale ones are looked for.
+    allowed: usize,
 }
+
+/// Fewer entries are never searched.
+const FEW: usize = 64;
 
 impl Deadlines {
     pub(crate) fn push(&mut self, deadline: Deadline) {
@@ -54,7 +60,7 @@ impl Deadlines {
     }
 
     /// Takes the earliest live deadline that has passed.
-    pub(crate) fn pop_due(&mut self, nodes: &[NodeState], now: Timestamp) -> Option<Deadline> {
+    pub(crate) fn pop_due(&mut self, nodes: &AllNodes, now: Timestamp) -> Option<Deadline> {
         self.drop_stale(nodes);
         if self.earliest()? > now {
             return None;
@@ -62,10 +68,19 @@ impl Deadlines {
         self.heap.pop().map(|Reverse(deadline)| deadline)
     }
 
-    /// Drops stale deadlines off the top.
-    pub(crate) fn drop_stale(&mut self, nodes: &[NodeState]) {
+    /// Drops stale deadlines off the top, and all of them whenever their number has doubled.
+    pub(crate) fn drop_stale(&mut self, nodes: &AllNodes) {
+        let is_live = |it: &Deadline| nodes.get(it.node).is_some_and(|node| it.limit.applies_to(node));
+        if self.heap.len() > self.allowed.max(FEW) {
+            self.heap.retain(|Reverse(deadline)| {
+                crate::cost::tick();
+                is_live(deadline)
+            });
+            self.allowed = 2 * self.heap.len();
+            self.heap.shrink_to(self.allowed);
+        }
         while let Some(Reverse(top)) = self.heap.peek() {
-            if nodes.get(top.node as usize).is_some_and(|node| top.limit.applies_to(node)) {
+            if is_live(top) {
                 return;
             }
             crate::cost::tick();

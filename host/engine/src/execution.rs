@@ -1,13 +1,17 @@
 //! Holds the state of an execution and the two calls that drive it: apply what was seen, plan what is due.
 
 mod access;
+mod elements;
+mod nodes;
 mod outcome;
 mod places;
+mod recover;
+mod release;
 mod restore;
 mod scope;
 mod stop;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use model::Timestamp;
@@ -23,14 +27,15 @@ use crate::state::NodeState;
 use crate::step::{AttemptChange, AttemptChangeKind, Changes, NodeIdx, Observation, Step};
 use crate::transition::{self, ExecutionEvent, NodeEvent};
 
+pub(crate) use nodes::Nodes as AllNodes;
+use nodes::Nodes;
+pub use release::Released;
+pub use restore::holders;
+use scope::Scope;
 pub(crate) use scope::{Content, ElementRules, ScopeIdx};
-use scope::{Link, Scope};
 
 /// Reason given to attempts that end because another node failed.
 pub const AUTO_ABORT: &str = "Some node execution failed, auto-abort.";
-
-/// How many nodes one call of [`Execution::apply`] takes over from the execution that is recovered.
-const RECOVERED_AT_ONCE: u32 = 5_000;
 
 /// A running execution.
 #[derive(Clone, Debug)]
@@ -48,16 +53,27 @@ pub struct Execution {
     stop_reason: Arc<str>,
     /// An abort that was asked for before `Start`.
     abort_request: Option<AbortRequest>,
-    nodes: Vec<NodeState>,
-    links: Vec<Link>,
-    /// All scopes, each after the one it lies in; the first is the workflow itself.
-    scopes: Vec<Scope>,
+    nodes: Nodes,
+    /// All scopes, each after the one it lies in; the first is the workflow itself. Those that were released are gone.
+    scopes: Vec<Option<Box<Scope>>>,
+    /// How many nodes there ever were, as far as rows tell of those of earlier lives.
+    n_made: u64,
+    /// Nodes that have ended, and what they hold has come to rest.
+    ended: Vec<NodeIdx>,
     /// Nodes that may start and wait for a place, in the order they became ready.
     ready: VecDeque<NodeIdx>,
     /// Places taken out of `max_parallelism`.
     places_taken: u32,
     /// Arrays that may have room for another element.
     hungry: Vec<ScopeIdx>,
+    /// Places taken out of `max_elements_in_flight`.
+    elements_in_flight: u32,
+    /// Arrays that wait for one.
+    line: VecDeque<ScopeIdx>,
+    /// Arrays that wait for the place of the element they lie in.
+    lender_lines: HashMap<NodeIdx, VecDeque<ScopeIdx>>,
+    /// Recovered arrays whose elements are still to be shown.
+    showing: VecDeque<ScopeIdx>,
     /// Nodes that are ready and had succeeded in the execution that is recovered.
     recovering: VecDeque<NodeIdx>,
     /// How many of them this call may still take over.
@@ -110,12 +126,17 @@ impl Execution {
             error: None,
             stop_reason: Arc::from(AUTO_ABORT),
             abort_request: None,
-            nodes: Vec::new(),
-            links: Vec::new(),
+            nodes: Nodes::default(),
             scopes: Vec::new(),
+            n_made: 0,
+            ended: Vec::new(),
             ready: VecDeque::new(),
             places_taken: 0,
             hungry: Vec::new(),
+            elements_in_flight: 0,
+            line: VecDeque::new(),
+            lender_lines: HashMap::new(),
+            showing: VecDeque::new(),
             recovering: VecDeque::new(),
             recover_left: 0,
             news: VecDeque::new(),
@@ -139,7 +160,7 @@ impl Execution {
     /// nothing; before `Start` only a request to abort counts.
     pub fn apply(&mut self, observation: Observation, now: Timestamp) -> Changes {
         self.last_seen = now;
-        self.recover_left = RECOVERED_AT_ONCE;
+        self.recover_left = self.settings.recovered_at_once.max(1);
         match observation {
             Observation::Start => self.begin(now),
             Observation::AbortRequested { cause, principal: _, force } => {
@@ -181,7 +202,12 @@ impl Execution {
 
     /// When `DeadlinePassed` is to be applied next.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        if self.recovering.is_empty() { self.deadlines.earliest() } else { Some(self.last_seen) }
+        if self.is_taking_over() { Some(self.last_seen) } else { self.deadlines.earliest() }
+    }
+
+    /// Whether more is to be taken over from the execution that is recovered, right away.
+    pub fn is_taking_over(&self) -> bool {
+        !(self.recovering.is_empty() && self.showing.is_empty())
     }
 
     /// Carries on all that follows from what was applied.
@@ -207,7 +233,7 @@ impl Execution {
 
     /// The state of a node, to be changed in what no row tells.
     pub(crate) fn state_mut(&mut self, node: NodeIdx) -> &mut NodeState {
-        self.nodes.get_mut(node as usize).expect("invariant: a node position is one of this execution")
+        self.nodes.get_mut(node).expect("invariant: a node position is one of this execution")
     }
 
     /// Moves a node by the table; an event that has no meaning in its phase changes nothing and answers false.
@@ -289,9 +315,10 @@ impl Execution {
         self.news.push_back(News::Decided(node));
     }
 
-    /// Whether this position exists: observations come from outside.
-    pub(crate) fn knows(&self, node: NodeIdx) -> bool {
-        (node as usize) < self.nodes.len()
+    /// Whether anything is kept of the node at this position: one that was released is not known any more, and
+    /// observations come from outside.
+    pub fn knows(&self, node: NodeIdx) -> bool {
+        self.nodes.get(node).is_some()
     }
 
     fn inputs_resolved(
@@ -322,6 +349,14 @@ impl Execution {
 
     /// The step that is due, unless the node moved on.
     fn step(&self, due: Due) -> Option<Step> {
+        let (Due::Resolve(node)
+        | Due::Start { node, .. }
+        | Due::Clean { node, .. }
+        | Due::Gather(node)
+        | Due::Load(node)) = due;
+        if !self.knows(node) {
+            return None;
+        }
         match due {
             Due::Resolve(node) => self.link(node).resolving.then_some(Step::ResolveInputs { node }),
             Due::Start { node, attempt, recovered } => {

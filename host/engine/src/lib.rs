@@ -41,9 +41,9 @@ pub mod transition;
 
 pub use attempt::{ArrayParallelism, Settings};
 pub use error::Error;
-pub use execution::Execution;
+pub use execution::{Execution, Released, holders};
 pub use graph::{GateKind, Graph, GraphIdx, GraphNode, NodeKind};
 pub use phase::{NodePhase, Phase};
 pub use recall::{Outcome, Recalled};
-pub use state::{AttemptRow, ExecutionSnapshot, NodeSnapshot, NodeState};
+pub use state::{AttemptRow, ExecutionSnapshot, NodeSnapshot, NodeState, RowLife};
 pub use step::*;

@@ -116,7 +116,10 @@ pub struct NodeSnapshot {
     pub system_failures: u32,
     /// See [`NodeState::detail`].
     pub detail: i64,
-    /// What its task made, loaded again where [`NodeState::spec_uri`] is stored.
+    /// See [`NodeState::spec_uri`].
+    pub spec_uri: Option<String>,
+    /// What its task made, loaded again where [`Self::spec_uri`] is stored, and the node runs or is one of the
+    /// [`crate::holders`].
     pub expansion: Option<Expansion>,
     /// See [`NodeState::error`].
     pub error: Option<core::ExecutionError>,
@@ -134,6 +137,25 @@ pub struct NodeSnapshot {
     pub attempt_started_at: Option<Timestamp>,
     /// See [`NodeState::ended_at`].
     pub ended_at: Option<Timestamp>,
+}
+
+impl NodeSnapshot {
+    /// Whether its row says that something is under way, and what it lies in.
+    pub fn life(&self) -> RowLife<'_> {
+        let open = matches!(self.attempt_row, AttemptRow::Live | AttemptRow::Ended);
+        RowLife { id: &self.id, parent: &self.parent, is_live: open || self.phase.is_in_flight() }
+    }
+}
+
+/// What tells whether nodes are to be taken up again.
+#[derive(Clone, Copy, Debug)]
+pub struct RowLife<'a> {
+    /// See [`NodeSnapshot::id`].
+    pub id: &'a str,
+    /// See [`NodeSnapshot::parent`].
+    pub parent: &'a str,
+    /// Whether it is in flight, or its attempt is not closed.
+    pub is_live: bool,
 }
 
 /// An execution as it is stored.

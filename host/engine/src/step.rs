@@ -66,6 +66,18 @@ pub enum Step {
 }
 
 impl Step {
+    /// The node it is about.
+    pub fn node(&self) -> NodeIdx {
+        match self {
+            Self::ResolveInputs { node }
+            | Self::StartAttempt { node, .. }
+            | Self::Abort { node, .. }
+            | Self::Finalize { node, .. }
+            | Self::GatherOutputs { node }
+            | Self::LoadExpansion { node, .. } => *node,
+        }
+    }
+
     /// Whether the step touches nothing but blobs under fixed keys and so need not wait for a commit.
     pub fn is_free(&self) -> bool {
         match self {

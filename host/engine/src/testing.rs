@@ -123,7 +123,7 @@ impl Driver {
     }
 
     pub(crate) fn idx(&self, id: &str) -> NodeIdx {
-        let named = |node: &NodeIdx| &*self.run.unique_id(*node) == id;
+        let named = |node: &NodeIdx| self.run.knows(*node) && &*self.run.unique_id(*node) == id;
         (0..self.run.len() as NodeIdx).find(named).unwrap_or_else(|| panic!("no node {id}"))
     }
 
@@ -186,17 +186,8 @@ impl Driver {
 
     /// The same execution in another life, restored from its rows.
     pub(crate) fn reborn(&self) -> Self {
-        let run = &self.run;
-        let execution = ExecutionSnapshot {
-            phase: run.phase(),
-            abort_cause: None,
-            abort_forced: false,
-            error: run.error().cloned(),
-            created_at: run.created_at(),
-            started_at: run.started_at(),
-            ended_at: run.ended_at(),
-        };
-        let started = |node: &NodeIdx| run.node(*node).phase != NodePhase::NotYetStarted;
+        let (run, execution) = (&self.run, self.snapshot());
+        let started = |node: &NodeIdx| run.knows(*node) && run.node(*node).phase != NodePhase::NotYetStarted;
         let rows = (0..run.len() as NodeIdx).filter(started).map(|node| self.row(node));
         let (graph, settings) = (Arc::clone(run.graph()), run.settings().clone());
         let run = Execution::restore(graph, settings, execution, rows).unwrap();
@@ -205,11 +196,25 @@ impl Driver {
         this
     }
 
+    /// The row of the execution.
+    pub(crate) fn snapshot(&self) -> ExecutionSnapshot {
+        let run = &self.run;
+        ExecutionSnapshot {
+            phase: run.phase(),
+            abort_cause: None,
+            abort_forced: false,
+            error: run.error().cloned(),
+            created_at: run.created_at(),
+            started_at: run.started_at(),
+            ended_at: run.ended_at(),
+        }
+    }
+
     /// The row of a node.
     pub(crate) fn row(&self, node: NodeIdx) -> NodeSnapshot {
         let (run, state) = (&self.run, self.run.node(node));
-        let expansion = state.spec_uri.as_ref().map(|uri| {
-            let graph = Arc::clone(run.graph_of(run.end_of(node).unwrap()));
+        let expansion = state.spec_uri.as_ref().zip(run.end_of(node)).map(|(uri, end)| {
+            let graph = Arc::clone(run.graph_of(end));
             Expansion { graph, spec_uri: uri.to_string() }
         });
         let attempt_row = match (state.open, state.ended, state.queued_at.is_some()) {
@@ -226,6 +231,7 @@ impl Driver {
             attempt_row,
             system_failures: state.system_failures,
             detail: state.detail,
+            spec_uri: state.spec_uri.as_deref().map(str::to_owned),
             expansion,
             error: state.error.as_deref().cloned(),
             input_uri: state.input_uri.to_string(),

@@ -124,6 +124,7 @@ impl<T: Send + 'static> Inline<T> {
         let polled = future.as_mut().poll(cx);
         if self.probe.leave() {
             self.guard.lost_workers.fetch_sub(1, Ordering::Relaxed);
+            self.guard.lanes.tell_returned();
         }
         drop(inside);
         Some(polled)
@@ -225,6 +226,13 @@ mod tests {
         Guard::new(runtime, Lanes::new("lane".into(), 2), &watchdog, budget)
     }
 
+    fn telling(budget: Duration) -> (Guard, tokio::sync::watch::Receiver<u64>) {
+        let (tell, returned) = tokio::sync::watch::channel(0);
+        let runtime = Handle::current();
+        let watchdog = Watchdog::of(&runtime);
+        (Guard::new(runtime, Lanes::telling("lane".into(), 2, tell), &watchdog, budget), returned)
+    }
+
     fn thread_name() -> Option<String> {
         std::thread::current().name().map(str::to_owned)
     }
@@ -243,7 +251,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn blocking_call_is_cut_and_costs_one_worker_once() {
-        let guard = guard(Duration::from_millis(1));
+        let (guard, mut returned) = telling(Duration::from_millis(1));
         let (release, blocked) = mpsc::channel::<()>();
         let hung = guard.run(SHORT, Box::pin(async move { blocked.recv() })).await;
         assert!(matches!(hung, Err(Cut::Timeout)));
@@ -252,9 +260,8 @@ mod tests {
         let name = guard.run(LONG, Box::pin(async { thread_name() })).await.unwrap();
         assert_eq!(name.as_deref(), Some("lane"));
         drop(release);
-        while guard.lost() > 0 {
-            tokio::task::yield_now().await;
-        }
+        returned.changed().await.unwrap();
+        assert_eq!(guard.lost(), 0, "told after it is back");
         let name = guard.run(LONG, Box::pin(async { thread_name() })).await.unwrap();
         assert_eq!(name.as_deref(), Some("lane"), "a plugin that blocked stays on its lanes for a while");
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use semver::Version;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::candidate::{self, Accepted};
@@ -22,6 +23,7 @@ pub struct Host {
     plugins: BTreeMap<String, Vec<Arc<Plugin>>>,
     registry: Registry,
     reports: Vec<PluginReport>,
+    recovered: watch::Sender<u64>,
 }
 
 impl Host {
@@ -57,7 +59,7 @@ impl Host {
         }
         reports.sort_by(|a, b| (&a.id, &a.version, &a.file).cmp(&(&b.id, &b.version, &b.file)));
         let registry = Registry::new(&claims(&plugins, &reports), &room.config.task_types);
-        let host = Self { plugins, registry, reports };
+        let host = Self { plugins, registry, reports, recovered: room.recovered.clone() };
         host.announce();
         host
     }
@@ -99,6 +101,12 @@ impl Host {
         let versions = self.plugins.get(id)?;
         let same = versions.iter().find(|plugin| plugin.meta().metadata.version == version);
         same.or_else(|| versions.first()).cloned()
+    }
+
+    /// Changes when a quarantined plugin may have recovered at a time that nobody could foretell: a thread that hung in
+    /// it came back.
+    pub fn recoveries(&self) -> watch::Receiver<u64> {
+        self.recovered.subscribe()
     }
 
     /// All loaded plugins, old versions included.

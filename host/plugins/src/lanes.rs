@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 const IDLE_LIFE: Duration = Duration::from_secs(30);
 
@@ -31,6 +31,8 @@ struct Inner {
     size: usize,
     state: Mutex<State>,
     ready: Condvar,
+    /// Told when a lost thread comes back.
+    returned: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -75,7 +77,17 @@ pub(crate) struct Job<T> {
 impl Lanes {
     /// At most `size` threads named `name`, lost ones not counted.
     pub(crate) fn new(name: String, size: usize) -> Self {
-        Self(Arc::new(Inner { name, size, state: Mutex::default(), ready: Condvar::new() }))
+        Self::telling(name, size, watch::channel(0).0)
+    }
+
+    /// The same; `returned` changes whenever a lost thread comes back.
+    pub(crate) fn telling(name: String, size: usize, returned: watch::Sender<u64>) -> Self {
+        Self(Arc::new(Inner { name, size, state: Mutex::default(), ready: Condvar::new(), returned }))
+    }
+
+    /// Tells that a thread which was lost has come back.
+    pub(crate) fn tell_returned(&self) {
+        self.0.returned.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Starts a future.
@@ -135,10 +147,13 @@ impl Inner {
             if task.step() {
                 let mut state = lock(&self.state);
                 state.lost -= 1;
-                if state.threads >= self.size {
+                let is_needed = state.threads < self.size;
+                state.threads += usize::from(is_needed);
+                drop(state);
+                self.returned.send_modify(|count| *count = count.wrapping_add(1));
+                if !is_needed {
                     return;
                 }
-                state.threads += 1;
             }
         }
     }
@@ -320,7 +335,8 @@ mod tests {
 
     #[tokio::test]
     async fn blocked_thread_is_replaced_and_comes_back() {
-        let lanes = Lanes::new("test".into(), 1);
+        let (tell, returned) = watch::channel(0);
+        let lanes = Lanes::telling("test".into(), 1, tell);
         let (release, blocked) = mpsc::channel::<()>();
         let job = lanes.spawn(Box::pin(async move { blocked.recv() }));
         until(|| job.is_polling());
@@ -328,7 +344,8 @@ mod tests {
         assert_eq!(lanes.lost(), 1);
         assert_eq!(lanes.spawn(Box::pin(async { 7 })).await.unwrap(), 7);
         drop(release);
-        until(|| lanes.lost() == 0);
+        until(|| returned.has_changed().unwrap());
+        assert_eq!(lanes.lost(), 0, "told after it is back");
         assert_eq!(lanes.spawn(Box::pin(async { 8 })).await.unwrap(), 8);
     }
 

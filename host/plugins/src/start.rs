@@ -8,6 +8,7 @@ use plugin_api::metadata::PluginMetadata;
 use prost::Message;
 use proto::pinion::plugin::v1::{InitRequest, InitResponse, PluginMethod, ValidateConfigRequest};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::candidate::Accepted;
 use crate::config::{Config, Interface, Isolation, PluginConfig};
@@ -30,13 +31,15 @@ pub(crate) struct Room {
     pub(crate) services: Arc<dyn HostServices>,
     pub(crate) runtime: Handle,
     pub(crate) watchdog: Watchdog,
+    /// Told when a plugin may be out of quarantine before its time.
+    pub(crate) recovered: watch::Sender<u64>,
 }
 
 impl Room {
     pub(crate) fn new(config: Config, services: Arc<dyn HostServices>) -> Self {
         let runtime = Handle::current();
         let watchdog = Watchdog::of(&runtime);
-        Self { config: Arc::new(config), services, runtime, watchdog }
+        Self { config: Arc::new(config), services, runtime, watchdog, recovered: watch::channel(0).0 }
     }
 
     /// Starts a plugin.
@@ -73,9 +76,10 @@ impl Room {
         config: &PluginConfig,
     ) -> Result<(InProcess, InitResponse), Refusal> {
         let limits = &self.config.limits;
-        let lanes = Lanes::new(
+        let lanes = Lanes::telling(
             format!("plugin {}", metadata.id),
             usize::try_from(limits.threads).unwrap_or(1).max(1),
+            self.recovered.clone(),
         );
         let services = self.services(metadata, lanes.clone());
         let limit = self.config.deadlines.init.get();

@@ -29,6 +29,9 @@ impl Driver {
             Done::ChildAborted { key } => self.child_aborted(key, now),
             Done::Signals(looked) => self.signals_looked(looked, now),
             Done::Lists { array, lists } => self.lists_read(array, lists, now).await,
+            // What they are about has ended meanwhile, and is forgotten.
+            Done::Gathered { node, .. } | Done::Loaded { node, .. } | Done::Held { node, .. }
+                if !self.engine.knows(node) => {}
             Done::Gathered { node, result, populated } => self.gathered(node, result, populated, now),
             Done::Loaded { node, made } => self.expansion_loaded(node, made, now),
             Done::LookedUp(found) => self.looked_up(found, now),
@@ -90,7 +93,7 @@ impl Driver {
             changed = true;
         }
         if changed {
-            self.dirty.attempt(key, Haste::Urgent, now);
+            self.dirty.attempt(key, haste, now);
         }
         let AttemptKey { node, attempt } = key;
         if ends && self.engine.node(node).attempt_started_at.is_none() {

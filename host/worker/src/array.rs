@@ -169,7 +169,7 @@ impl Driver {
         match lists {
             Ok(lists) => {
                 self.arrays.lists.insert(array, Lists::There(Arc::clone(&lists)));
-                for node in waiting {
+                for node in waiting.into_iter().filter(|node| self.engine.knows(*node)).collect::<Vec<_>>() {
                     let index = self.engine.element(node).unwrap_or_default();
                     self.make_element(node, array, index, &lists, now).await;
                 }

@@ -33,8 +33,11 @@ pub struct Config {
     pub max_dynamic_nodes: usize,
     /// Most elements of one array node.
     pub max_array_elements: u32,
-    /// Most elements of one array node that are under way at once, whatever its own parallelism says.
+    /// Most elements of the array nodes of one execution that are under way at once, whatever their parallelism says. An
+    /// element that holds other arrays passes its place on to one of their elements.
     pub max_elements_in_flight: u32,
+    /// Most nodes of one execution, with those that its tasks make while it runs and the elements of its arrays.
+    pub max_execution_nodes: u32,
     /// What an array node without a parallelism of its own may run at once.
     pub array_parallelism: ArrayParallelism,
     /// Base URL of the console, for links given to tasks.
@@ -107,8 +110,6 @@ pub struct PluginCalls {
     pub backoff_max: Duration,
     /// How often a waiting task asks for its token again, so that its place in the line is kept (at most 60 s).
     pub token_retry: Duration,
-    /// How often a task looks again for a quarantined plugin of which no one knows when it comes back.
-    pub parked_retry: Duration,
     /// Highest phase version a plugin may report; beyond it the task fails.
     pub max_phase_version: u32,
 }
@@ -176,6 +177,7 @@ impl Default for Config {
             max_dynamic_nodes: 100_000,
             max_array_elements: 1_000_000,
             max_elements_in_flight: 5_000,
+            max_execution_nodes: 2_000_000,
             array_parallelism: ArrayParallelism::default(),
             console_url: "http://localhost:30080/console".to_owned(),
             plugin_calls: PluginCalls::default(),
@@ -201,7 +203,6 @@ impl Default for PluginCalls {
             backoff_base: Duration::from_millis(250),
             backoff_max: Duration::from_secs(20),
             token_retry: Duration::from_secs(15),
-            parked_retry: Duration::from_secs(30),
             max_phase_version: 100_000,
         }
     }
@@ -253,6 +254,7 @@ impl Config {
             ("max-dynamic-nodes", self.max_dynamic_nodes),
             ("max-array-elements", self.max_array_elements as usize),
             ("max-elements-in-flight", self.max_elements_in_flight as usize),
+            ("max-execution-nodes", self.max_execution_nodes as usize),
         ];
         let above_zero = [
             ("lease-ttl", self.lease_ttl),
@@ -261,7 +263,6 @@ impl Config {
             ("plugin-calls.backstop", self.plugin_calls.backstop),
             ("plugin-calls.backoff-base", self.plugin_calls.backoff_base),
             ("plugin-calls.token-retry", self.plugin_calls.token_retry),
-            ("plugin-calls.parked-retry", self.plugin_calls.parked_retry),
         ];
         let zero = at_least_one.iter().find(|(_, value)| *value == 0).map(|(key, _)| *key);
         let zero = zero.or_else(|| above_zero.iter().find(|(_, value)| value.is_zero()).map(|(key, _)| *key));

@@ -323,6 +323,7 @@ impl Driver {
             cache: &self.cache,
             remembered: &self.remembered,
             now,
+        self.release();
         };
         if dirty.execution {
             batch.executions.push(scribe.execution());

@@ -130,6 +130,7 @@ fn settings(row: &ExecutionRow, config: &Config, spec: &ExecutionSpec) -> Settin
             ArrayParallelism::Hybrid => engine::ArrayParallelism::Hybrid,
         },
         max_elements_in_flight: config.max_elements_in_flight,
+        max_nodes: config.max_execution_nodes,
         inputs_uri: row.inputs_uri.as_str().into(),
         ..Settings::default()
     }

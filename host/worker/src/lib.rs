@@ -82,6 +82,7 @@ mod record;
 mod recover;
 mod registry;
 mod response;
+mod release;
 mod round;
 mod rows;
 mod seam;

@@ -20,8 +20,6 @@ const INPUTS_INLINE: &str = "inputs-inline";
 #[derive(Debug)]
 pub struct Loaded {
     host: Arc<Host>,
-    /// The set of loaded plugins does not change; those who wait for one in quarantine know when it ends.
-    changes: watch::Sender<u64>,
 }
 
 impl Loaded {
@@ -34,7 +32,7 @@ impl Loaded {
                 }
             }
         }
-        Self { host, changes: watch::channel(0).0 }
+        Self { host }
     }
 
     fn find(&self, task_type: &str, pin: &str) -> Result<Arc<plugins::Plugin>, Unavailable> {
@@ -68,7 +66,8 @@ impl PluginSource for Loaded {
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+        // The set of loaded plugins does not change; what changes is whether one in quarantine is called again.
+        self.host.recoveries()
     }
 }
 

@@ -26,8 +26,11 @@ pub const WATCH_LAGGED: &str = "pinion_worker_watch_lagged_total";
 /// Counter of executions whose driver ended by a panic.
 pub const DRIVER_PANICS: &str = "pinion_worker_driver_panics_total";
 
+/// Counter of nodes that were forgotten while their execution runs on.
+pub const NODES_RELEASED: &str = "pinion_worker_nodes_released_total";
+
 /// Their descriptions.
-pub const METRICS: [Metric; 11] = [
+pub const METRICS: [Metric; 12] = [
     Metric::new(ROUNDS, Kind::Counter, Unit::Count, "Rounds of all executions."),
     Metric::new(TRANSITIONS, Kind::Counter, Unit::Count, "Rows of nodes and attempts that changed."),
     Metric::new(COMMIT_ROWS, Kind::Histogram, Unit::Count, "Rows written by one commit."),
@@ -63,6 +66,12 @@ pub const METRICS: [Metric; 11] = [
         Kind::Counter,
         Unit::Count,
         "Executions whose driver panicked and was restarted.",
+    ),
+    Metric::new(
+        NODES_RELEASED,
+        Kind::Counter,
+        Unit::Count,
+        "Nodes at rest inside others that ended, forgotten while their execution runs on.",
     ),
 ];
 

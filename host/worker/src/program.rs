@@ -117,7 +117,16 @@ impl Programs {
     /// Notes the workflow that a node made.
     pub(crate) fn add(&mut self, node: NodeIdx, program: &Arc<Program>, mailbox: &Mailbox) {
         mailbox.declared().add(program);
-        self.made.insert(node, Arc::clone(program));
+        if let Some(former) = self.made.insert(node, Arc::clone(program)) {
+            mailbox.declared().remove(&former);
+        }
+    }
+
+    /// Forgets the workflow that a node made: nothing runs in it any more.
+    pub(crate) fn remove(&mut self, node: NodeIdx, mailbox: &Mailbox) {
+        if let Some(program) = self.made.remove(&node) {
+            mailbox.declared().remove(&program);
+        }
     }
 
     /// The workflow a node belongs to.

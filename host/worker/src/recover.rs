@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use engine::{Execution, Expansion, NodeIdx};
+use engine::{Execution, Expansion, NodeIdx, NodePhase, RowLife};
 use futures::{StreamExt, TryStreamExt};
 use model::EntityId;
 use prost::Message;
@@ -79,7 +79,7 @@ pub(crate) async fn load(
         Some(_) => shared.store.execution_load(row.key).await?,
         None => Default::default(),
     };
-    let made = load_expansions(shared, &nodes).await?;
+    let made = load_expansions(shared, &nodes, &tasks).await?;
     let events = Events::restored(shared.store.events_wanted(), row, &nodes, &tasks);
     let cached = cached(&nodes);
     let snapshots = snapshots(nodes, &tasks, &made)?;
@@ -117,12 +117,22 @@ async fn program(shared: &Shared, id: &EntityId) -> Result<Arc<Program>, Obstacl
     Ok(program)
 }
 
-/// The workflows that tasks made, by the unique id of their node.
+/// The workflows that tasks made and in which something may be under way, by the unique id of their node.
 async fn load_expansions(
     shared: &Shared,
     nodes: &[NodeExecutionRow],
+    tasks: &[TaskExecutionRow],
 ) -> Result<HashMap<String, Made>, Obstacle> {
-    let wanted = nodes.iter().filter_map(|row| Some((row.node_id.clone(), rows::spec_uri(row)?)));
+    let open: HashSet<&str> = tasks.iter().filter(|task| task.open).map(|task| &*task.node_id).collect();
+    let life = |row: &'_ NodeExecutionRow| {
+        NodePhase::from_number(row.engine_phase).is_ok_and(NodePhase::is_in_flight)
+            || open.contains(&*row.node_id)
+    };
+    let lives =
+        nodes.iter().map(|row| RowLife { id: &row.node_id, parent: &row.parent_id, is_live: life(row) });
+    let holders: HashSet<&str> = engine::holders(lives).collect();
+    let needed = nodes.iter().filter(|row| life(row) || holders.contains(&*row.node_id));
+    let wanted = needed.filter_map(|row| Some((row.node_id.clone(), rows::spec_uri(row)?)));
     let loads = futures::stream::iter(wanted.collect::<Vec<_>>()).map(|(node, uri)| async move {
         match expansion::load(shared, &uri).await {
             Ok(made) => Ok((node, made)),
@@ -140,7 +150,7 @@ async fn load_expansions(
 /// What rows of nodes that have not ended say about the cache, by the unique id of the node.
 fn cached(nodes: &[NodeExecutionRow]) -> HashMap<String, Note> {
     let is_live = |row: &&NodeExecutionRow| {
-        engine::NodePhase::from_number(row.engine_phase).is_ok_and(|phase| !phase.is_terminal())
+        NodePhase::from_number(row.engine_phase).is_ok_and(|phase| !phase.is_terminal())
     };
     let note = |row: &NodeExecutionRow| Some((row.node_id.clone(), Note::restored(&row.extra)?));
     nodes.iter().filter(is_live).filter_map(note).collect()

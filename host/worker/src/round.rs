@@ -123,6 +123,9 @@ impl Driver {
     pub(crate) async fn plan(&mut self, now: Timestamp) {
         loop {
             for (node, fetched) in std::mem::take(&mut self.arrived) {
+                if !self.engine.knows(node) {
+                    continue;
+                }
                 self.fetched(node, fetched, now).await;
             }
             let steps = self.engine.plan(now);
@@ -202,17 +205,16 @@ impl Driver {
     /// Has an attempt wait for a plugin.
     pub(crate) fn park(&mut self, key: AttemptKey, unavailable: &Unavailable, now: Timestamp) {
         let Some(attempt) = self.attempts.get_mut(&key) else { return };
-        let Unavailable { reason, gone, again_in } = unavailable;
+        let Unavailable { reason, again_in, .. } = unavailable;
         attempt.stage = Stage::Parked;
         attempt.plugin = None;
         if attempt.record.wait(reason, now) {
             tracing::warn!(execution = %self.info.id, node = %attempt.record.row.node_id, reason, "a task waits");
             self.dirty.attempt(key, Haste::Urgent, now);
         }
-        // One that is not there at all is told of when it comes.
-        let retry = (!gone).then(|| self.shared.config.plugin_calls.parked_retry.get());
+        // Where no time is known, one is told when the plugin comes, or comes back.
         attempt.parked_until = Timestamp(i64::MAX);
-        if let Some(wait) = again_in.or(retry) {
+        if let Some(wait) = *again_in {
             attempt.parked_until = after(now, wait);
             let until = attempt.parked_until;
             self.alarm(until, Alarm::Attempt(key));
@@ -250,7 +252,7 @@ impl Driver {
                 self.take_news(AttemptKey { node, attempt }, news, now);
             }
         }
-        if mail.plugins_changed {
+        if mail.plugins_changed || mail.sweep {
             let parked = self.attempts.iter().filter(|(_, attempt)| attempt.stage == Stage::Parked);
             for key in parked.map(|(key, _)| *key).collect::<Vec<_>>() {
                 self.assign(key, now);

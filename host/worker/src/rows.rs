@@ -328,6 +328,7 @@ pub(crate) fn node_snapshot(
     expansion: Option<Expansion>,
 ) -> Result<NodeSnapshot, Unreadable> {
     let phase = NodePhase::from_number(row.engine_phase)?;
+    let spec_uri = spec_uri(&row);
     let ended = row.started_at.zip(row.duration).map(|(start, micros)| start.plus(micros));
     // The row beside an array is no attempt of it.
     let attempt = attempt.filter(|_| row.flags & NodeFlags::IS_ARRAY == 0);
@@ -339,6 +340,7 @@ pub(crate) fn node_snapshot(
         attempt_row: attempt.map(attempt_row).unwrap_or_default(),
         system_failures: u32::try_from(row.system_failures).unwrap_or_default(),
         detail: row.detail,
+        spec_uri,
         expansion,
         error: read_error(&row.error)?,
         input_uri: row.input_uri,

@@ -83,24 +83,34 @@ impl Execution {
     /// The state of a node.
     ///
     /// # Panics
-    /// When `node` is not a position in the execution.
+    /// When the execution does not know `node` (see [`Self::knows`]).
     pub fn node(&self, node: NodeIdx) -> &NodeState {
-        self.nodes.get(node as usize).expect("invariant: a node position is one of this execution")
+        self.nodes.get(node).expect("invariant: a node position is one of this execution")
     }
 
-    /// The states of all nodes of all scopes.
-    pub fn nodes(&self) -> &[NodeState] {
-        &self.nodes
+    /// All nodes that are kept, those that have not started included, ascending.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeIdx, &NodeState)> {
+        self.nodes.iter()
     }
 
-    /// How many nodes there are, those that have not started included.
+    /// How many positions there are, those of nodes that are not kept any more included.
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
     /// Never: there are a start and an end node.
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+        self.nodes.len() == 0
+    }
+
+    /// How many nodes are kept in memory.
+    pub fn n_kept(&self) -> usize {
+        self.nodes.n_kept()
+    }
+
+    /// How many nodes there ever were. In a later life, those of which no row tells and that are not kept don't count.
+    pub fn n_made(&self) -> u64 {
+        self.n_made
     }
 
     /// The graph that the node is in.

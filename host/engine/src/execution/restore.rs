@@ -1,6 +1,6 @@
 //! Takes up an execution from its rows and finds again what was under way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use model::Timestamp;
@@ -13,11 +13,44 @@ use crate::error::Error;
 use crate::graph::{Graph, NodeKind};
 use crate::node;
 use crate::phase::{NodePhase, Phase};
-use crate::state::{AttemptRow, ExecutionSnapshot, NodeSnapshot, NodeState};
+use crate::state::{AttemptRow, ExecutionSnapshot, NodeSnapshot, NodeState, RowLife};
 use crate::step::{Expansion, NodeIdx};
 
 /// The rows of the nodes that one node holds.
 type Rows = Vec<NodeSnapshot>;
+
+/// The ids of the nodes in which something is live: what they hold is taken up again, even if they have ended.
+pub fn holders<'a>(rows: impl Iterator<Item = RowLife<'a>>) -> impl Iterator<Item = &'a str> {
+    let mut live: Vec<&str> = Vec::new();
+    let mut parents: HashMap<&str, &str> = HashMap::new();
+    for row in rows {
+        if !row.parent.is_empty() {
+            parents.insert(row.id, row.parent);
+            live.extend(row.is_live.then_some(row.parent));
+        }
+    }
+    let mut found: HashSet<&str> = HashSet::new();
+    while let Some(id) = live.pop() {
+        crate::cost::tick();
+        if found.insert(id) {
+            live.extend(parents.get(id));
+        }
+    }
+    found.into_iter()
+}
+
+/// Takes the rows of what a node holds away, however deep; says how many there are.
+fn leave_out(rows: &mut HashMap<String, Rows>, node: String) -> u64 {
+    let (mut left, mut n_rows) = (vec![node], 0);
+    while let Some(id) = left.pop() {
+        for row in rows.remove(&id).unwrap_or_default() {
+            crate::cost::tick();
+            n_rows += 1;
+            left.push(row.id);
+        }
+    }
+    n_rows
+}
 
 impl Execution {
     /// Restores the state that the rows tell, given in any order. Nodes without a row did not start. `Start` then
@@ -43,6 +76,9 @@ impl Execution {
             this.stop_reason = abort_reason(&cause);
             this.abort_request = Some(AbortRequest { cause, force: execution.abort_forced });
         }
+        let nodes: Vec<NodeSnapshot> = nodes.collect();
+        let holders: HashSet<Box<str>> =
+            holders(nodes.iter().map(NodeSnapshot::life)).map(Box::from).collect();
         let mut rows: HashMap<String, Rows> = HashMap::new();
         for mut row in nodes {
             rows.entry(std::mem::take(&mut row.parent)).or_default().push(row);
@@ -51,12 +87,19 @@ impl Execution {
         while (next as usize) < this.scopes.len() {
             let owner = this.scope(next).owner.map(|owner| this.unique_id(owner));
             let own = rows.remove(owner.as_deref().unwrap_or_default()).unwrap_or_default();
-            this.restore_scope(next, own, &rows)?;
+            this.restore_scope(next, own, &mut rows, &holders)?;
             next += 1;
         }
         // Inner scopes are restored last: only now is it known whether something is live in them.
-        let owners: Vec<NodeIdx> = this.scopes.iter().rev().filter_map(|scope| scope.owner).collect();
-        owners.into_iter().for_each(|owner| this.refresh(owner));
+        let scopes = this.scopes.iter().rev().flatten();
+        let owners: Vec<NodeIdx> = scopes.filter_map(|scope| scope.owner).collect();
+        for owner in owners {
+            this.refresh(owner);
+            let link = this.link(owner);
+            if link.has_place && link.n_below == 0 && this.node(owner).phase.is_terminal() {
+                this.drop_place(owner);
+            }
+        }
         match rows.into_values().flatten().next() {
             Some(orphan) => Err(Error::UnknownNode { node: orphan.id }),
             None => Ok(this),
@@ -68,7 +111,8 @@ impl Execution {
         &mut self,
         scope: ScopeIdx,
         own: Rows,
-        others: &HashMap<String, Rows>,
+        others: &mut HashMap<String, Rows>,
+        holders: &HashSet<Box<str>>,
     ) -> Result<(), Error> {
         let by_id = self.made_ids(scope, &own);
         let mut restored = Vec::with_capacity(own.len());
@@ -76,8 +120,12 @@ impl Execution {
             crate::cost::tick();
             let found = self.position(scope, &row.id, &by_id);
             let node = found.ok_or_else(|| Error::UnknownNode { node: row.id.clone() })?;
-            let has_content = others.contains_key(&row.id);
-            self.restore_node(node, row, has_content)?;
+            let id = row.id.clone();
+            let n_below = others.get(&id).map_or(0, Vec::len);
+            self.restore_node(node, row, holders.contains(&*id), n_below)?;
+            if self.inner(node).is_none() {
+                self.n_made += leave_out(others, id);
+            }
             restored.push(node);
         }
         restored.sort_unstable();
@@ -114,7 +162,13 @@ impl Execution {
         }
     }
 
-    fn restore_node(&mut self, node: NodeIdx, row: NodeSnapshot, has_content: bool) -> Result<(), Error> {
+    fn restore_node(
+        &mut self,
+        node: NodeIdx,
+        row: NodeSnapshot,
+        holds_live: bool,
+        n_below: usize,
+    ) -> Result<(), Error> {
         let kind = self.graph_node(node).kind.clone();
         let open = match kind {
             NodeKind::LaunchPlan { .. } => row.phase.is_in_flight(),
@@ -126,7 +180,7 @@ impl Execution {
             | NodeKind::Branch { .. }
             | NodeKind::Array { .. } => false,
         };
-        let spec_uri = row.expansion.as_ref().map(|expansion| expansion.spec_uri.as_str().into());
+        let spec_uri = row.spec_uri.map(String::into_boxed_str);
         // Aborting an attempt that gave what the node goes on with is never right, whatever its row says.
         let ended =
             row.attempt_row == AttemptRow::Ended || row.phase == NodePhase::Succeeded || spec_uri.is_some();
@@ -153,7 +207,7 @@ impl Execution {
         state.interruptible_now = self.rules(node).interruptible(&state);
         self.share_input_uri(node, &mut state);
         *self.state_mut(node) = state;
-        self.restore_content(node, &kind, row.expansion, has_content)?;
+        self.restore_content(node, &kind, row.expansion, holds_live, n_below)?;
         self.restore_place(node, &kind);
         Ok(())
     }
@@ -168,18 +222,21 @@ impl Execution {
         }
     }
 
-    /// Opens the scope of what the node holds if it runs, or ran and left rows.
+    /// Opens the scope of what the node holds if it runs, or something in it does. What has come to rest in a node that
+    /// ended stays with the rows, but for an array that was taken over and not all of whose elements have theirs.
     fn restore_content(
         &mut self,
         node: NodeIdx,
         kind: &NodeKind,
         expansion: Option<Expansion>,
-        has_content: bool,
+        holds_live: bool,
+        n_below: usize,
     ) -> Result<(), Error> {
         let state = self.node(node);
         let phase = state.phase;
         let runs = phase.is_in_flight() && phase != NodePhase::Queued;
-        if !runs && !has_content {
+        let shows = phase == NodePhase::Recovered && state.detail > n_below as i64 + 1;
+        if !runs && !holds_live && !shows {
             return Ok(());
         }
         let content = match kind {
@@ -212,6 +269,9 @@ impl Execution {
         let holds = state.phase.is_in_flight() && (is_element || (self.counts(node) && !given_back));
         if holds {
             self.take_place(node);
+        } else if is_element && self.inner(node).is_some() {
+            // What is below may still have its place.
+            self.hold_place(node);
         }
     }
 
@@ -277,6 +337,11 @@ impl Execution {
                 if self.node(node).phase != NodePhase::NotYetStarted {
                     node::resume(self, node, now);
                 }
+            }
+            if !matches!(self.phase, Phase::Aborting | Phase::Aborted) {
+                let shown = self.scope(index).range().filter(|node| self.inner(*node).is_some());
+                let shown: Vec<NodeIdx> = shown.collect();
+                shown.into_iter().for_each(|array| self.resume_showing(array));
             }
             match self.scope(index).status {
                 Status::Open => {

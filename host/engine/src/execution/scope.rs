@@ -7,13 +7,12 @@ use std::sync::Arc;
 use super::{Execution, News};
 use crate::graph::{Graph, GraphIdx};
 use crate::phase::NodePhase;
-use crate::state::NodeState;
 use crate::step::NodeIdx;
 
 /// Position of a scope in the execution.
 pub(crate) type ScopeIdx = u32;
 
-const NO_SCOPE: ScopeIdx = ScopeIdx::MAX;
+pub(super) const NO_SCOPE: ScopeIdx = ScopeIdx::MAX;
 const ROOT: ScopeIdx = 0;
 
 /// What a node is about to hold.
@@ -55,6 +54,8 @@ pub(super) struct Scope {
     pub(super) closure: Option<NodeIdx>,
     /// Whether it lies below an array: its nodes take no places of `max_parallelism`.
     pub(super) in_array: bool,
+    /// The nearest element of an array in which it lies. Elements below may have its place.
+    pub(super) lender: Option<NodeIdx>,
     /// Whether what an earlier execution achieved may be taken over: not below a failure node, which handles the failure
     /// of this one.
     pub(super) recalls: bool,
@@ -89,6 +90,10 @@ pub(super) struct Elements {
     pub(super) in_flight: u32,
     pub(super) n_succeeded: u32,
     pub(super) n_failed: u32,
+    /// Whether it stands in the execution's line for a place.
+    pub(super) in_line: bool,
+    /// Whether it stands in the line for the place of the element in which it lies.
+    pub(super) in_lender_line: bool,
 }
 
 /// What goes on in a scope.
@@ -110,9 +115,11 @@ pub(super) enum Status {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Link {
     pub(super) scope: ScopeIdx,
-    inner: ScopeIdx,
+    pub(super) inner: ScopeIdx,
     /// Upstream nodes not decided yet.
     pub(super) upstream: u32,
+    /// Of an element: how many elements that lie in it, and in no other below it, are in flight.
+    pub(super) n_below: u32,
     /// Whether one of the decided ones did not succeed.
     pub(super) upstream_lost: bool,
     /// Whether it was found to be ready.
@@ -121,8 +128,12 @@ pub(super) struct Link {
     pub(super) resolving: bool,
     /// Whether it holds a place: of `max_parallelism`, or of its array.
     pub(super) has_place: bool,
+    /// Whether rows of what it holds are still to be made.
+    pub(super) showing: bool,
     /// Whether this round's changes name it.
     pub(super) changed: bool,
+    /// Whether nothing is kept of it any more.
+    pub(super) released: bool,
 }
 
 impl Scope {
@@ -157,6 +168,7 @@ impl Execution {
             around: ROOT,
             closure: None,
             in_array: false,
+            lender: None,
             recalls: true,
             first: 0,
             prefix: Box::default(),
@@ -167,8 +179,28 @@ impl Execution {
         self.add_scope(scope);
     }
 
-    /// Opens the scope of what a node holds. None when the positions run out.
+    /// How many nodes there would be if a node came to hold this, when that is more than there may be. Rows of an
+    /// earlier life are taken up whatever the limit is now.
+    pub(crate) fn over_limit(&self, owner: NodeIdx, content: &Content) -> Option<u64> {
+        let of = |graph: &Graph| graph.top + u32::from(graph.failure_node.is_some());
+        let more = match content {
+            Content::SubWorkflow(sub) => self.graph_of(owner).subs.get(*sub).map_or(0, |graph| of(graph)),
+            Content::Expansion(graph) => of(graph),
+            Content::Arm(_) => 1,
+            Content::Elements { size, .. } => *size,
+        };
+        let actual = self.n_made.saturating_add(u64::from(more));
+        let in_positions =
+            (self.nodes.len() as u64).saturating_add(u64::from(more)) <= u64::from(NodeIdx::MAX);
+        let in_limit = !self.begun || actual <= u64::from(self.settings.max_nodes);
+        (!in_positions || !in_limit).then_some(actual)
+    }
+
+    /// Opens the scope of what a node holds. None when there would be too many nodes, or the graph has no such part.
     pub(crate) fn open_scope(&mut self, owner: NodeIdx, content: Content) -> Option<ScopeIdx> {
+        if self.over_limit(owner, &content).is_some() {
+            return None;
+        }
         let outer_idx = self.scope_of(owner);
         let outer = self.scope(outer_idx);
         let index = ScopeIdx::try_from(self.scopes.len()).ok().filter(|index| *index != NO_SCOPE)?;
@@ -184,7 +216,15 @@ impl Execution {
             Content::Expansion(graph) => workflow(graph),
             Content::Arm(inner) => (Kind::One(inner), own(&outer.graph), outer.around, 1),
             Content::Elements { inner, size, rules } => {
-                let elements = Elements { rules, next: 0, in_flight: 0, n_succeeded: 0, n_failed: 0 };
+                let elements = Elements {
+                    rules,
+                    next: 0,
+                    in_flight: 0,
+                    n_succeeded: 0,
+                    n_failed: 0,
+                    in_line: false,
+                    in_lender_line: false,
+                };
                 (Kind::Elements(inner, Box::new(elements)), own(&outer.graph), outer.around, size)
             }
         };
@@ -197,6 +237,7 @@ impl Execution {
             around,
             closure: if is_expansion { Some(owner) } else { outer.closure },
             in_array: outer.in_array || is_array,
+            lender: if matches!(outer.kind, Kind::Elements(..)) { Some(owner) } else { outer.lender },
             recalls: outer.recalls && outer.failure_slot() != Some(owner),
             first,
             len,
@@ -221,19 +262,22 @@ impl Execution {
             ready: false,
             resolving: false,
             has_place: false,
+            n_below: 0,
+            showing: false,
             changed: false,
+            released: false,
         };
-        self.nodes.resize(self.nodes.len() + scope.len as usize, NodeState::default());
+        self.n_made += u64::from(scope.len);
         match scope.kind {
             Kind::All => {
                 let all = scope.graph.nodes.iter().take(scope.len as usize);
-                self.links.extend(all.map(|node| Link { upstream: node.upstream.len() as u32, ..link }));
+                self.nodes.extend(all.map(|node| Link { upstream: node.upstream.len() as u32, ..link }));
             }
             Kind::One(_) | Kind::Elements(..) => {
-                self.links.resize(self.links.len() + scope.len as usize, link);
+                self.nodes.extend((0..scope.len as usize).map(|_| link));
             }
         }
-        self.scopes.push(scope);
+        self.scopes.push(Some(Box::new(scope)));
     }
 
     pub(super) fn root(&self) -> &Scope {
@@ -241,11 +285,17 @@ impl Execution {
     }
 
     pub(super) fn scope(&self, scope: ScopeIdx) -> &Scope {
-        self.scopes.get(scope as usize).expect("invariant: a scope position is one of this execution")
+        self.known_scope(scope).expect("invariant: a scope position is one of this execution")
+    }
+
+    /// The scope, unless it was released.
+    pub(super) fn known_scope(&self, scope: ScopeIdx) -> Option<&Scope> {
+        self.scopes.get(scope as usize)?.as_deref()
     }
 
     pub(super) fn scope_mut(&mut self, scope: ScopeIdx) -> &mut Scope {
-        self.scopes.get_mut(scope as usize).expect("invariant: a scope position is one of this execution")
+        let scope = self.scopes.get_mut(scope as usize).and_then(Option::as_deref_mut);
+        scope.expect("invariant: a scope position is one of this execution")
     }
 
     /// The scope the node is in.
@@ -275,19 +325,23 @@ impl Execution {
     }
 
     pub(super) fn link(&self, node: NodeIdx) -> &Link {
-        self.links.get(node as usize).expect("invariant: a node position is one of this execution")
+        self.nodes.link(node).expect("invariant: a node position is one of this execution")
     }
 
     pub(super) fn link_mut(&mut self, node: NodeIdx) -> &mut Link {
-        self.links.get_mut(node as usize).expect("invariant: a node position is one of this execution")
+        self.nodes.link_mut(node).expect("invariant: a node position is one of this execution")
     }
 
     /// Counts a node among the live ones of its scope as long as something is open in it.
     pub(super) fn refresh(&mut self, node: NodeIdx) {
         let state = self.node(node);
         let inner_is_quiet = self.inner(node).is_none_or(|inner| self.scope(inner).live.is_empty());
+        let link = self.link(node);
         let rests =
-            !state.open && !self.link(node).resolving && !state.phase.is_in_flight() && inner_is_quiet;
+            !state.open && !link.resolving && !link.showing && !state.phase.is_in_flight() && inner_is_quiet;
+        if inner_is_quiet && !link.showing && link.inner != NO_SCOPE && state.phase.is_terminal() {
+            self.ended.push(node);
+        }
         let index = self.scope_of(node);
         let scope = self.scope_mut(index);
         if !rests {

@@ -78,6 +78,12 @@ impl Execution {
             self.stop_awaiting(node);
             return None;
         }
+        if self.link(node).showing {
+            if matches!(self.phase, Phase::Aborting | Phase::Aborted) {
+                self.stop_showing(node);
+            }
+            return None;
+        }
         let reason = self.stop_reason();
         let Some(inner) = self.inner(node) else {
             node::attempt::abort(self, node, &reason, now);

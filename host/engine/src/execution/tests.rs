@@ -13,5 +13,6 @@ mod gate;
 mod launch_plan;
 mod names;
 mod recovery;
+mod release;
 mod restore;
 mod sub_workflow;

@@ -65,6 +65,9 @@ fn succeeded(run: &mut Execution, node: NodeIdx, output_uri: &str, deck_uri: &st
 
 fn expanded(run: &mut Execution, node: NodeIdx, expansion: Expansion, deck_uri: &str, now: Timestamp) {
     let is_task = matches!(run.graph_node(node).kind, NodeKind::Task { .. });
+    if let Some(error) = dynamic::too_large(run, node, &expansion).filter(|_| is_task) {
+        return failed(run, node, error, false, true, now);
+    }
     if is_task && dynamic::expand(run, node, expansion, deck_uri, now) {
         wind_up(run, node, "", now);
     }

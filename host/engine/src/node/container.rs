@@ -20,17 +20,20 @@ pub(crate) fn open(run: &mut Execution, node: NodeIdx, content: Content, now: Ti
     begin(run, node, now);
     attempt::watch_active(run, node);
     attempt::watch_execution(run, node);
-    let scope = run.open_scope(node, content);
-    if scope.is_none() {
-        too_big(run, node, now);
+    if let Some(error) = too_large(run, node, &content) {
+        fail(run, node, error, now);
+        return None;
     }
-    scope
+    run.open_scope(node, content)
 }
 
-/// There are no positions left for what the node holds.
-pub(crate) fn too_big(run: &mut Execution, node: NodeIdx, now: Timestamp) {
-    let message = format!("the execution has {} nodes, more cannot be numbered", run.len());
-    fail(run, node, error::user("WorkflowTooLarge", message), now);
+/// Why a node may not hold this, if the execution would have too many nodes.
+pub(crate) fn too_large(run: &Execution, node: NodeIdx, content: &Content) -> Option<core::ExecutionError> {
+    let (actual, allowed) = (run.over_limit(node, content)?, run.settings.max_nodes);
+    let message = format!(
+        "the execution would have {actual} nodes, more than the limit of {allowed} (max-execution-nodes)"
+    );
+    Some(error::user("WorkflowTooLarge", message))
 }
 
 /// All that the node holds succeeded; its outputs are those at `giver`, or are to be gathered first.

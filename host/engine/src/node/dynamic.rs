@@ -17,6 +17,15 @@ pub(crate) fn content(graph: Arc<Graph>) -> Content {
     Content::Expansion(graph)
 }
 
+/// Why the workflow that its task made may not run, if the execution would have too many nodes with it.
+pub(crate) fn too_large(
+    run: &Execution,
+    node: NodeIdx,
+    expansion: &Expansion,
+) -> Option<core::ExecutionError> {
+    container::too_large(run, node, &content(Arc::clone(&expansion.graph)))
+}
+
 /// Its task made a workflow, which starts. The attempt, if there was one, is cleaned up behind.
 pub(crate) fn expand(
     run: &mut Execution,
@@ -37,9 +46,8 @@ pub(crate) fn expand(
     state.say("");
     run.give_back_own_place(node);
     attempt::watch_execution(run, node);
-    match run.open_scope(node, content(expansion.graph)) {
-        Some(scope) => start::run(run, scope, now),
-        None => container::too_big(run, node, now),
+    if let Some(scope) = run.open_scope(node, content(expansion.graph)) {
+        start::run(run, scope, now);
     }
     true
 }
@@ -78,7 +86,11 @@ pub(crate) fn loaded(
     {
         return;
     }
-    match result {
+    let fitting = |expansion| match too_large(run, node, &expansion) {
+        Some(error) => Err(error),
+        None => Ok(expansion),
+    };
+    match result.and_then(fitting) {
         Ok(expansion) => _ = expand(run, node, expansion, "", now),
         Err(error) => unresolvable(run, node, error, now),
     }

@@ -140,7 +140,7 @@ fn recalled(before: &Outcome) -> Recalled {
         input_uri: row.input_uri.as_str().into(),
         output_uri: row.output_uri.as_str().into(),
         deck_uri: row.deck_uri.as_str().into(),
-        spec_uri: row.expansion.as_ref().map(|expansion| expansion.spec_uri.as_str().into()),
+        spec_uri: row.spec_uri.as_deref().map(Into::into),
         checkpoint_uri: Box::default(),
     };
     Recalled { by_id: before.nodes.iter().map(|(id, own)| ((&**id).into(), row(own))).collect() }

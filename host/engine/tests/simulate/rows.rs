@@ -66,10 +66,13 @@ impl Batch {
 /// A node's row.
 pub fn snapshot(run: &Execution, node: NodeIdx) -> NodeSnapshot {
     let state = run.node(node);
-    let expansion = state.spec_uri.as_ref().map(|uri| {
-        let end = run.end_of(node).expect("what a task made runs");
-        Expansion { graph: Arc::clone(run.graph_of(end)), spec_uri: uri.to_string() }
-    });
+    // What the node held may be released.
+    let end = run.end_of(node);
+    let expansion = state
+        .spec_uri
+        .as_ref()
+        .zip(end)
+        .map(|(uri, end)| Expansion { graph: Arc::clone(run.graph_of(end)), spec_uri: uri.to_string() });
     NodeSnapshot {
         id: run.unique_id(node).to_string(),
         parent: run.parent(node).map(|parent| run.unique_id(parent).to_string()).unwrap_or_default(),
@@ -78,6 +81,7 @@ pub fn snapshot(run: &Execution, node: NodeIdx) -> NodeSnapshot {
         attempt_row: AttemptRow::Absent,
         system_failures: state.system_failures,
         detail: state.detail,
+        spec_uri: state.spec_uri.as_deref().map(str::to_owned),
         expansion,
         error: state.error.as_deref().cloned(),
         input_uri: state.input_uri.to_string(),
@@ -97,10 +101,11 @@ fn ended(run: &Execution, changes: &Changes, observation: &Observation) -> Optio
     if !changes.nodes.contains(node) {
         return None;
     }
-    let state = run.nodes().get(*node as usize)?;
+    let state = run.knows(*node).then(|| run.node(*node))?;
     let wanted = match report {
         Report::Succeeded { .. } => state.phase == NodePhase::Succeeded,
-        Report::Expanded { .. } => state.spec_uri.is_some(),
+        // One that makes the execution too large fails, but its attempt has ended well.
+        Report::Expanded { .. } => state.spec_uri.is_some() || state.phase == NodePhase::Failing,
         Report::Failed { cleanup, .. } => {
             !cleanup && matches!(state.phase, NodePhase::RetryableFailure | NodePhase::Failing)
         }
@@ -203,13 +208,21 @@ impl Rows {
         tasks.chain(self.others.iter().filter(|(_, open)| **open).map(|(key, _)| key))
     }
 
-    /// The node rows, each with how the row of its current attempt stands.
+    /// The node rows, each with how the row of its current attempt stands. What tasks made is loaded where it is needed.
     pub fn snapshots(&self) -> Vec<NodeSnapshot> {
         let with_attempt = |(id, row): (&Arc<str>, &NodeSnapshot)| {
             let attempt_row = self.attempts.get(&(Arc::clone(id), row.attempt)).copied();
             NodeSnapshot { attempt_row: attempt_row.unwrap_or_default(), ..row.clone() }
         };
-        self.nodes.iter().map(with_attempt).collect()
+        let mut all: Vec<_> = self.nodes.iter().map(with_attempt).collect();
+        let holders: HashSet<String> =
+            engine::holders(all.iter().map(NodeSnapshot::life)).map(str::to_owned).collect();
+        for row in &mut all {
+            if !row.phase.is_in_flight() && !holders.contains(&row.id) {
+                row.expansion = None;
+            }
+        }
+        all
     }
 }
 

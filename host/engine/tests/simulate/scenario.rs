@@ -105,6 +105,9 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// A limit on nodes that none reaches.
+    pub const MANY: u32 = 2_000_000;
+
     pub fn random(seed: u64, chaos: Chaos) -> Self {
         let n_nodes = match Rng::of(&[seed, 5]).below(100) {
             0..60 => 8,
@@ -148,6 +151,8 @@ impl Scenario {
                     engine::ArrayParallelism::Hybrid,
                 ]),
                 max_elements_in_flight: *rng.pick(&[1, 3, 5_000]),
+                max_nodes: if wild { *rng.pick(&[Self::MANY, Self::MANY, 15]) } else { Self::MANY },
+                recovered_at_once: *rng.pick(&[1, 3, 5_000]),
                 inputs_uri: "the-inputs".into(),
                 ..Settings::default()
             },

@@ -3,7 +3,7 @@
 mod check;
 mod perform;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use engine::{
@@ -39,6 +39,8 @@ pub struct Outcome {
     pub nodes: BTreeMap<Arc<str>, NodeSnapshot>,
     pub commits: u64,
     pub crashes: u64,
+    /// Nodes that were forgotten before the end.
+    pub n_released: usize,
     /// Whether an abort was seen in time.
     pub must_abort: bool,
 }
@@ -86,6 +88,11 @@ pub struct Shell<'a> {
     must_abort: bool,
     /// Whether this life has begun.
     begun: bool,
+    /// What is, or is in, a failure node.
+    handlers: HashSet<Arc<str>>,
+    n_released: usize,
+    /// Nodes of the workflow itself.
+    n_root: u64,
     /// Whether everything is printed (`SIMULATE_TRACE`).
     traces: bool,
 }
@@ -93,6 +100,7 @@ pub struct Shell<'a> {
 impl<'a> Shell<'a> {
     pub fn new(scenario: &'a Scenario, graphs: &'a HashMap<&'a str, Arc<Graph>>, crash: CrashPoint) -> Self {
         let graph = Arc::clone(&graphs[scenario.flow.name.as_str()]);
+        let n_root = u64::from(graph.top + u32::from(graph.failure_node.is_some()));
         Self {
             scenario,
             rng: Rng::of(&[scenario.seed, scenario.salt, 99]),
@@ -115,6 +123,9 @@ impl<'a> Shell<'a> {
             lost: false,
             must_abort: false,
             begun: false,
+            handlers: HashSet::new(),
+            n_released: 0,
+            n_root,
             traces: std::env::var_os("SIMULATE_TRACE").is_some(),
         }
     }
@@ -153,6 +164,7 @@ impl<'a> Shell<'a> {
             nodes: self.rows.nodes,
             commits: self.commits,
             crashes: self.crashes,
+            n_released: self.n_released,
             must_abort: self.must_abort,
         }
     }
@@ -171,7 +183,8 @@ impl<'a> Shell<'a> {
                 self.now = self.now.max(deadline);
                 self.observe(Observation::DeadlinePassed);
                 let next = self.run.next_deadline();
-                assert!(next.is_none_or(|at| at.0 > self.now), "a passed deadline stays");
+                let passed = next.is_none_or(|at| at.0 > self.now);
+                assert!(passed || self.run.is_taking_over(), "a passed deadline stays");
             }
             _ => {
                 let ((at, _), event) = self.events.pop_first().unwrap();
@@ -278,6 +291,7 @@ impl<'a> Shell<'a> {
             self.rows.commit(batch);
         }
         self.check_rows();
+        self.release();
         if self.crashes_now(false) {
             self.commits += 1;
             return self.restart();
@@ -287,13 +301,38 @@ impl<'a> Shell<'a> {
             self.check_restored();
         }
         for step in std::mem::take(&mut self.guarded) {
-            self.perform(step);
+            // An answer of an earlier life may have made it needless.
+            if self.run.knows(step.node()) {
+                self.perform(step);
+            }
         }
         if let Some((commit, force)) = self.abort_at_commit
             && commit == self.commits - 1
         {
             self.schedule_at(self.now, Event::AskAbort { force });
         }
+    }
+
+    /// All rows are stored: what has come to rest is forgotten.
+    fn release(&mut self) {
+        for node in self.run.nodes().map(|(node, _)| node).collect::<Vec<_>>() {
+            let mut up = Some(node);
+            while let Some(at) = up {
+                if self.run.is_failure_node(at) {
+                    self.handlers.insert(self.run.unique_id(node));
+                }
+                up = self.run.parent(at);
+            }
+        }
+        let n_before = self.run.n_kept();
+        let released = self.run.release();
+        for (part, node) in released.iter().flat_map(|part| part.nodes.clone().map(move |node| (part, node)))
+        {
+            assert!(!self.run.knows(node) && self.run.release().is_empty(), "{part:?}");
+        }
+        let n_released: usize = released.iter().map(|part| part.nodes.len()).sum();
+        assert_eq!(self.run.n_kept() + n_released, n_before);
+        self.n_released += n_released;
     }
 
     fn crashes_now(&mut self, before: bool) -> bool {

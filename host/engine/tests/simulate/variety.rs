@@ -20,6 +20,13 @@ impl Variety {
         if outcome.crashes > 0 {
             names.insert("crashed".to_owned());
         }
+        let code = |row: &engine::NodeSnapshot| row.error.as_ref().map(|error| error.code.clone());
+        if outcome.nodes.values().any(|row| code(row).is_some_and(|code| code == "WorkflowTooLarge")) {
+            names.insert("too large".to_owned());
+        }
+        if outcome.n_released > 0 {
+            names.insert("nodes released".to_owned());
+        }
         if outcome.nodes.values().any(|row| row.attempt > 2) {
             names.insert("many attempts".to_owned());
         }
@@ -46,7 +53,7 @@ impl Variety {
     pub fn check(&self) {
         let (found, total) = (self.found.lock().unwrap(), *self.n_histories.lock().unwrap());
         let rare: Vec<_> = found.iter().filter(|(_, n)| **n < total / 100).collect();
-        let (ends, phases, kinds, others) = (3, 5, 9, 3);
+        let (ends, phases, kinds, others) = (3, 5, 9, 5);
         let expected = ends + phases + kinds + others;
         assert!(total < 1_000 || (rare.is_empty() && found.len() == expected), "{found:?}");
     }

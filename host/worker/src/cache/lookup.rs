@@ -120,7 +120,7 @@ impl Driver {
     pub(crate) fn looked_up(&mut self, found: Vec<Found>, now: Timestamp) {
         for Found { lookup, outcome } in found {
             let node = lookup.node;
-            if self.engine.node(node).phase.is_terminal() {
+            if !self.engine.knows(node) || self.engine.node(node).phase.is_terminal() {
                 continue;
             }
             let uri = lookup.input_uri.clone();

@@ -127,7 +127,8 @@ fn elements_cost_the_same_however_many_there_are() {
         array.data_mode = core::array_node::DataMode::IndividualInputFiles as i32;
     };
     for closure in [map(|_| {}), map(limited), map(individual)] {
-        let run = |size| run_all(Driver::new(&closure, Settings::default()), size);
+        let settings = Settings { max_elements_in_flight: 5, ..Settings::default() };
+        let run = |size| run_all(Driver::new(&closure, settings.clone()), size);
         let (small, large) = (run(1_000), run(100_000));
         assert!(large <= small * 101, "{small} operations for 1,000 elements, {large} for 100,000");
         assert!(small < 1_000 * 12, "{small}");

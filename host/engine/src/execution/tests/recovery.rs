@@ -166,3 +166,51 @@ fn abort_leaves_the_rest_behind() {
     assert!(d.abort().nodes.is_empty());
     assert_eq!((d.run.phase(), d.run.is_done(), d.run.next_deadline()), (Phase::Aborted, true, None));
 }
+
+#[test]
+fn elements_of_an_array_that_is_taken_over_are_shown_in_steps() {
+    let closure = closure(vec![array(node("of", &[]), "m", &[], |_| {}), node("y", &["m"])]);
+    let names: Vec<String> = (0..12_000).map(|i| format!("m-0-n{i}")).collect();
+    let mut before: Vec<_> = names.iter().map(|id| (id.as_str(), NodePhase::Succeeded)).collect();
+    before[7].1 = NodePhase::Failed;
+    before.push(("m", NodePhase::Succeeded));
+    let before = recalled(&before);
+    let mut d = Driver::new(&closure, Settings::default());
+    d.run = d.run.with_recalled(Arc::clone(&before));
+    let mut shown = vec![d.apply(Observation::Start).nodes.len()];
+    assert_eq!((d.state("m").phase, d.state("m").detail), (NodePhase::Recovered, 12_001));
+    assert_eq!(d.resolving(), ["y"], "what follows does not wait");
+    assert!(d.run.release().is_empty());
+    while d.run.next_deadline().is_some() {
+        shown.push(d.apply(Observation::DeadlinePassed).nodes.len());
+    }
+    assert_eq!(shown, [5_000, 5_000, 2_001], "the start node and the array too, but not the one that failed");
+    assert_eq!(d.phases(["m-0-n0", "m-0-n7"]), [NodePhase::Recovered, NodePhase::NotYetStarted]);
+    assert_eq!(&*d.state("m-0-n11999").output_uri, "old/out/m-0-n11999");
+    assert_eq!((d.run.release().len(), d.run.n_kept()), (1, 4));
+}
+
+#[test]
+fn a_crash_shows_the_rest_of_the_elements() {
+    let closure = closure(vec![array(node("of", &[]), "m", &[], |_| {})]);
+    let names: Vec<String> = (0..10).map(|i| format!("m-0-n{i}")).collect();
+    let mut before: Vec<_> = names.iter().map(|id| (id.as_str(), NodePhase::Succeeded)).collect();
+    before.push(("m", NodePhase::Succeeded));
+    let before = recalled(&before);
+    let settings = Settings { recovered_at_once: 4, ..Settings::default() };
+    let mut d = Driver::new(&closure, settings);
+    d.run = d.run.with_recalled(Arc::clone(&before));
+    d.apply(Observation::Start);
+    let rows: Vec<_> =
+        d.run.nodes().filter(|(_, state)| state.ended_at.is_some()).map(|(n, _)| d.row(n)).collect();
+    assert_eq!(rows.len(), 2 + 3);
+    let (execution, graph) = (d.snapshot(), Arc::clone(d.run.graph()));
+    let settings = d.run.settings().clone();
+    let run = crate::Execution::restore(graph, settings, execution, rows.into_iter()).unwrap();
+    let mut later = Driver { run: run.with_recalled(before), now: d.now };
+    let mut n_shown = later.apply(Observation::Start).nodes.len();
+    while later.run.next_deadline().is_some() {
+        n_shown += later.apply(Observation::DeadlinePassed).nodes.len();
+    }
+    assert_eq!(n_shown, 7, "no row twice");
+}

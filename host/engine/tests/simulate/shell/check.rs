@@ -1,5 +1,6 @@
 //! Checks what must hold at every turn and at the end.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use engine::{Changes, Execution, GateKind, NodeIdx, NodeKind, NodePhase, NodeState, Observation, Phase};
@@ -22,7 +23,7 @@ impl Shell<'_> {
 
     /// The next deadline is the earliest of all that apply, counted afresh.
     fn check_deadline(&self) {
-        let limits = (0..).zip(self.run.nodes()).flat_map(|(idx, node): (NodeIdx, &NodeState)| {
+        let limits = self.run.nodes().flat_map(|(idx, node): (NodeIdx, &NodeState)| {
             let graph_node = self.run.graph_node(idx);
             let timeout = graph_node.metadata.timeout_micros;
             let runs = matches!(node.phase, NodePhase::Running | NodePhase::DynamicRunning);
@@ -36,6 +37,13 @@ impl Shell<'_> {
             };
             [active, execution, wake].into_iter().flatten()
         });
+        if self.run.is_taking_over() {
+            return assert_eq!(
+                self.run.next_deadline(),
+                Some(Timestamp(self.now)),
+                "it is taken over at once"
+            );
+        }
         assert_eq!(self.run.next_deadline(), limits.min().filter(|_| self.begun), "the next deadline");
     }
 
@@ -57,29 +65,52 @@ impl Shell<'_> {
     /// The rows tell all: what they restore goes on with the same nodes, and finds nothing to change.
     pub(super) fn check_restored(&mut self) {
         let asked = self.rows.execution.abort_cause.is_some();
-        if !self.begun || (asked && !matches!(self.run.phase(), Phase::Aborting | Phase::Aborted)) {
+        if !self.begun
+            || self.run.is_taking_over()
+            || (asked && !matches!(self.run.phase(), Phase::Aborting | Phase::Aborted))
+        {
             return;
         }
         let mut restored = self.restored();
-        let changes = restored.apply(Observation::Start, Timestamp(self.now));
-        let ids = |run: &Execution, nodes: &[NodeIdx]| -> Vec<Arc<str>> {
-            nodes.iter().map(|node| run.unique_id(*node)).collect()
+        let mut changes = restored.apply(Observation::Start, Timestamp(self.now));
+        while restored.is_taking_over() {
+            let more = restored.apply(Observation::DeadlinePassed, Timestamp(self.now));
+            changes.nodes.extend(more.nodes);
+        }
+        restored.release();
+        // Elements whose inputs were being made have no rows; others may be first to the places they had.
+        let fresh: HashSet<NodeIdx> = changes.nodes.iter().copied().collect();
+        let is_fresh = |node: &NodeIdx| {
+            let has_row = self.rows.nodes.contains_key(&restored.unique_id(*node));
+            restored.element(*node).is_some()
+                && !has_row
+                && self.scenario.settings.max_elements_in_flight < 10
         };
-        assert!(changes.nodes.is_empty(), "restoring changes {:?}", ids(&restored, &changes.nodes));
-        assert!(changes.attempts.is_empty(), "restoring changes {:?}", changes.attempts);
+        let changed: Vec<_> =
+            fresh.iter().filter(|node| !is_fresh(node)).map(|n| restored.unique_id(*n)).collect();
+        assert!(changed.is_empty(), "restoring changes {changed:?}");
+        let attempts = changes.attempts.iter().filter(|change| !fresh.contains(&change.node)).count();
+        assert_eq!(attempts, 0, "restoring changes {:?}", changes.attempts);
         assert_eq!(restored.phase(), self.run.phase());
         assert_eq!(restored.is_done(), self.run.is_done());
-        assert_eq!(restored.next_deadline(), self.run.next_deadline());
-        let started = |run: &Execution| {
-            let all = (0..run.len() as NodeIdx).filter(|n| run.node(*n).phase != NodePhase::NotYetStarted);
-            let mut rows: Vec<_> = all.map(|node| snapshot(run, node)).collect();
+        if fresh.is_empty() {
+            assert_eq!(restored.next_deadline(), self.run.next_deadline());
+        }
+        let started = |run: &Execution, fresh: &HashSet<NodeIdx>| {
+            let all = run.nodes().filter(|(_, state)| state.phase != NodePhase::NotYetStarted);
+            let all = all.filter(|(node, _)| !fresh.contains(node));
+            let mut rows: Vec<_> = all.map(|(node, _)| snapshot(run, node)).collect();
             rows.sort_by(|a, b| a.id.cmp(&b.id));
             rows
         };
-        for (restored, own) in started(&restored).into_iter().zip(started(&self.run)) {
+        let (found, own) = (started(&restored, &fresh), started(&self.run, &HashSet::new()));
+        for (restored, own) in found.iter().zip(&own) {
             assert_eq!(restored, own);
         }
+        // What was released is not taken up, and nothing else is left out.
+        assert_eq!((found.len(), restored.n_kept()), (own.len(), self.run.n_kept()), "nodes kept");
         check_places(&restored);
+        self.check_budget(&restored);
     }
 
     pub(super) fn check_inputs_exist(&self, node: NodeIdx) {
@@ -115,7 +146,7 @@ impl Shell<'_> {
         let scope = self.run.parent(node);
         for live in self.world.live() {
             let Some(live) = self.ids.get(live) else { continue };
-            let mut up = Some(*live);
+            let mut up = Some(*live).filter(|live| self.run.knows(*live));
             while let Some(at) = up {
                 let beside = self.run.parent(at) == scope && at != node;
                 assert!(!beside, "{} handles a failure beside {at}", self.run.unique_id(node));
@@ -184,7 +215,10 @@ impl Shell<'_> {
 
     /// Whether it is a failure node or inside one.
     fn handles_failure(&self, uid: &str) -> bool {
-        let mut up = self.ids.get(uid).copied();
+        if self.handlers.contains(uid) {
+            return true;
+        }
+        let mut up = self.ids.get(uid).copied().filter(|up| self.run.knows(*up));
         while let Some(at) = up {
             if self.run.is_failure_node(at) {
                 return true;
@@ -210,8 +244,33 @@ impl Shell<'_> {
         asked.min(settings.max_elements_in_flight)
     }
 
+    /// No more elements are in flight than all arrays together may have. One that holds others in flight has lent its
+    /// place to one of them.
+    fn check_budget(&self, run: &Execution) {
+        let mut lenders = std::collections::BTreeSet::new();
+        let mut in_flight = Vec::new();
+        let elements = run.nodes().filter(|(node, _)| run.element(*node).is_some());
+        for (element, _) in elements.filter(|(_, state)| state.phase.is_in_flight()) {
+            in_flight.push(element);
+            let mut up = run.parent(element);
+            while let Some(at) = up {
+                lenders.insert(at);
+                up = run.parent(at);
+            }
+        }
+        let n = in_flight.iter().filter(|element| !lenders.contains(element)).count();
+        let allowed = run.settings().max_elements_in_flight as usize;
+        let ids: Vec<_> = in_flight.iter().map(|node| run.unique_id(*node)).collect();
+        assert!(n <= allowed, "{n} of {ids:?} in flight in all arrays, {allowed} allowed");
+    }
+
     pub(super) fn check_elements(&self) {
-        for array in (0..self.run.len() as NodeIdx).filter(|node| self.run.elements(*node).is_some()) {
+        self.check_budget(&self.run);
+        assert!(
+            self.run.n_made() <= u64::from(self.run.settings().max_nodes).max(self.n_root),
+            "too many nodes"
+        );
+        for (array, _) in self.run.nodes().filter(|(node, _)| self.run.elements(*node).is_some()) {
             let in_flight = |node: &NodeIdx| self.run.node(*node).phase.is_in_flight();
             let running = self.run.elements(array).unwrap().filter(in_flight).count();
             let allowed = self.allowed_elements(array);
@@ -237,6 +296,6 @@ fn check_places(run: &Execution) {
         }
         is_counted && !in_array && run.node(*node).phase.is_in_flight()
     };
-    let in_flight = (0..run.len() as NodeIdx).filter(holds).count();
+    let in_flight = run.nodes().filter(|(node, _)| holds(node)).count();
     assert!(max == 0 || in_flight <= max, "{in_flight} nodes in flight, {max} allowed");
 }
