@@ -92,6 +92,9 @@ pub struct Warm {
     pub deny: Vec<String>,
     /// Seconds to wait for a parent that still imports before the start is done cold. Default: 10.
     pub wait: u64,
+    /// Whether a parent in use keeps one forked child waiting for the next task while a processor is free: the fork is
+    /// then not waited for, for some 20 MiB. Default: true.
+    pub spare: bool,
 }
 
 /// Where tasks find the object store.
@@ -146,6 +149,7 @@ impl Default for Warm {
             learn: true,
             deny: ["jax", "jaxlib", "ray", "tensorflow"].map(str::to_owned).to_vec(),
             wait: 10,
+            spare: true,
         }
     }
 }

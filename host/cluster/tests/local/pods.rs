@@ -95,7 +95,10 @@ async fn a_code_directory_is_never_shared() {
     let args = json!(["pyflyte-fast-execute", "--dest-dir", "/tmp", "--", "run", "--dest-dir", "/tmp"]);
     world.run(pod("a", json!([{"name": "c", "args": args}]))).await;
     let work = world.root.path().canonicalize().unwrap().join("local/pods/n/a/c/work");
-    assert_eq!(world.log("a", "c").await, format!("--dest-dir . -- run --dest-dir /tmp in {}\n", work.display()));
+    assert_eq!(
+        world.log("a", "c").await,
+        format!("--dest-dir . -- run --dest-dir /tmp in {}\n", work.display())
+    );
     world.stop().await;
 }
 

@@ -279,4 +279,101 @@ class Embedded(unittest.TestCase):
         self.assertIn("127.0.0.1:2", str(caught.exception))
 
 
+class Spares(unittest.TestCase):
+    """A parent that imports nothing, and children that only tell what they were handed."""
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp()
+        self.told = os.path.join(self.directory, "told")
+        packages = os.path.join(self.directory, "packages")
+        os.mkdir(packages)
+        self.ours, self.theirs = socket.socketpair()
+        self.parent = parent.Parent.__new__(parent.Parent)
+        self.parent.__dict__.update(
+            channel=self.theirs, children={}, keeps_spare=True, spare=None, quiet=True, processors=2, retired=False
+        )
+        self.parent.directories, self.parent.changes = [packages], parent.changes([packages])
+        self.parent.reader, self.parent.writer = os.pipe()
+        told = self.told
+
+        def main(child):
+            with open(told, "a") as file:
+                file.write(f"{os.getpid()} {child.launch['id']}\n")
+            os._exit(0)
+
+        self.main, child.Child.main = child.Child.main, main
+
+    def tearDown(self):
+        child.Child.main = self.main
+        self.parent.dismiss_spare()
+        self.ours.close()
+        self.theirs.close()
+
+    def answer(self, number):
+        """What the parent says when it is asked to fork."""
+        self.parent.fork({"id": number})
+        header = self.ours.recv(4)
+        return json.loads(self.ours.recv(int.from_bytes(header, "little")))
+
+    def serve(self, number):
+        """The process that took a task, as the parent says and as it says itself."""
+        pid = self.answer(number)["started"]["pid"]
+        os.waitpid(pid, 0)
+        self.parent.children.clear()
+        with open(self.told) as file:
+            self.assertEqual(file.read().splitlines()[-1], f"{pid} {number}")
+        return pid
+
+    def spare(self):
+        """The process that waits after one was served."""
+        self.serve(1)
+        self.parent.idle()
+        return self.parent.spare.pid
+
+    def test_a_spare_takes_the_next_task(self):
+        self.assertIsNone(self.parent.patience(), "nobody has forked yet")
+        spare = self.spare()
+        self.assertEqual(self.serve(2), spare)
+        self.assertIsNone(self.parent.spare)
+        self.assertEqual(self.parent.patience(), parent.SPARE_AFTER)
+        self.assertNotEqual(self.serve(3), spare)
+
+    def test_a_dead_spare_is_not_missed(self):
+        spare = self.spare()
+        os.kill(spare, 9)
+        while self.parent.spare is not None:
+            self.parent.reap()
+        self.assertNotEqual(self.serve(2), spare)
+
+    def test_a_spare_that_nobody_wants_ends(self):
+        spare = self.spare()
+        self.parent.idle()
+        self.assertEqual(os.waitpid(spare, 0)[1], 0)
+        self.assertIsNone(self.parent.patience())
+
+    def test_while_all_processors_work_none_is_made(self):
+        self.serve(1)
+        self.parent.children = {-1: 1, -2: 2}
+        self.assertIsNone(self.parent.patience())
+
+    def test_what_was_installed_since_is_not_missed(self):
+        spare = self.spare()
+        os.utime(self.parent.directories[0], (1, 1))
+        self.assertEqual(self.answer(2), {"refused": {"id": 2, "reason": "stale"}})
+        self.assertEqual(os.waitpid(spare, 0)[1], 0)
+
+
+class Bundles(unittest.TestCase):
+    def test_a_bundle_of_this_machine_is_copied_and_unpacked(self):
+        bucket, work = tempfile.mkdtemp(), tempfile.mkdtemp()
+        with tarfile.open(os.path.join(bucket, "a.tar.gz"), "w:gz") as tar:
+            member = tarfile.TarInfo("code.py")
+            member.size = 1
+            tar.addfile(member, io.BytesIO(b"1"))
+        self.assertTrue(unpack.fetch({"b": bucket}, "s3://b/a.tar.gz", work))
+        self.assertEqual(sorted(os.listdir(work)), ["a.tar.gz", "code.py"])
+        for uri in ("s3://other/a.tar.gz", "s3://b/../a.tar.gz", "s3://b/missing.tar.gz", "s3://b/code.zip", "/a.tar.gz"):
+            self.assertFalse(unpack.fetch({"b": bucket}, uri, work), uri)
+
+
 unittest.main()

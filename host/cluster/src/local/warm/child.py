@@ -16,7 +16,7 @@ import threading
 import time
 import types
 
-from unpack import Tar
+from unpack import Tar, fetch
 
 PR_SET_CHILD_SUBREAPER = 36
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -60,6 +60,43 @@ def renew_flytekit(holders):
     for module in holders:
         module.default_local_file_access_provider = provider
     FlyteContextManager.initialize()
+
+
+def rehearse():
+    """Goes through what the definition of any task goes through, which fills the caches of libraries."""
+    try:
+        from flytekit.core.docstring import Docstring
+        from flytekit.core.interface import transform_function_to_interface, transform_interface_to_typed_interface
+
+        def task(x: int) -> int:
+            """A task."""
+            return x
+
+        interface = transform_function_to_interface(task, Docstring(callable_=task))
+        transform_interface_to_typed_interface(interface)
+    except Exception as error:
+        print(f"rehearsal: {error!r}", file=sys.stderr)
+
+
+def wait_for_launch(reader):
+    """In a child that was forked ahead: prepares what every task needs, and waits for its own. None if there is none."""
+    try:
+        import fsspec.asyn
+        from flytekit.utils.asyn import run_sync
+
+        async def nothing():
+            pass
+
+        # Both start a thread with a loop, which children can't inherit.
+        fsspec.asyn.get_loop()
+        run_sync(nothing)
+    except ImportError:
+        pass
+    rehearse()
+    with open(reader, "rb") as pipe:
+        header = pipe.read(4)
+        data = pipe.read(int.from_bytes(header, "little")) if len(header) == 4 else b""
+    return json.loads(data) if data else None
 
 
 def renew_randomness(generators):
@@ -203,6 +240,7 @@ class Child:
         self.parent = parent
         self.launch = launch
         self.interpreter = Interpreter(parent)
+        self.embedded = False
 
     def main(self):
         try:
@@ -245,7 +283,8 @@ class Child:
         if "logging" in sys.modules:
             sys.modules["logging"]._startTime = time.time()
         s3 = self.parent.s3
-        if s3 is not None and os.environ.get("FLYTE_AWS_ENDPOINT") == s3["endpoint"]:
+        self.embedded = s3 is not None and os.environ.get("FLYTE_AWS_ENDPOINT") == s3["endpoint"]
+        if self.embedded:
             import fsspec
 
             for protocol in ("s3", "s3a"):
@@ -277,6 +316,10 @@ class Child:
             return self.interpreter.run(script)
 
         entrypoint._run_subprocess = run_subprocess
+        download = getattr(entrypoint, "_download_distribution", None)
+        if download is not None and self.embedded:
+            directories = self.parent.s3["bucket-dirs"]
+            entrypoint._download_distribution = lambda *words: fetch(directories, *words) or download(*words)
 
     def tell_what_was_imported(self):
         """Notes the installed modules that this task imported and the parent had not."""

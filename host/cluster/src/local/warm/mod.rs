@@ -256,7 +256,7 @@ impl Keeper {
             directory.join(format!("settings-{}.json", self.shared.serial.fetch_add(1, Ordering::Relaxed)));
         let learned = config.learn.then(|| learned.path());
         let launch =
-            parent::launch(directory, &settings, &self.shared.config.s3, interpreter, env, &preload, learned);
+            parent::launch(directory, &settings, &self.shared.config, interpreter, env, &preload, learned);
         let launch = launch
             .inspect_err(
                 |error| tracing::error!(error = %error, "cannot write the settings of a warm parent"),

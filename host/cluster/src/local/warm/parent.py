@@ -40,6 +40,10 @@ HARMLESS_THREADS = ("jemalloc_bg_thd",)
 RENEWED = ("FLYTE", "_F_", "TMPDIR", "TEMP", "TMP", "AWS_")
 NOT_RENEWED = ("FLYTE_SDK_RICH_TRACEBACKS",)
 
+# Milliseconds without anything to do before a spare child is made, and before one that nobody wanted is let go.
+SPARE_AFTER = 2
+SPARE_KEPT = 60_000
+
 # The modules of these scripts. A task may have modules of the same names.
 OWN_MODULES = ("child", "embedded_s3", "unpack")
 
@@ -195,6 +199,28 @@ def foreign_modules(directories):
     return found
 
 
+class Spare:
+    """A child that was forked ahead of its task and waits for it."""
+
+    def __init__(self, pid, writer):
+        self.pid = pid
+        self.writer = writer
+
+    def take(self, launch):
+        """Hands it its task. False if it is not there any more."""
+        data = json.dumps(launch).encode()
+        try:
+            with self.writer as writer:
+                writer.write(struct.pack("<I", len(data)) + data)
+        except OSError:
+            return False
+        return True
+
+    def dismiss(self):
+        """It ends when it sees that nobody is left who could hand it a task."""
+        self.writer.close()
+
+
 class Parent:
     def __init__(self, settings, channel):
         self.channel = channel
@@ -204,6 +230,11 @@ class Parent:
         self.s3 = settings.get("s3")
         self.s3_class = None
         self.children = {}
+        self.keeps_spare = settings.get("spare", False)
+        self.spare = None
+        # Nobody has forked since the last spare was let go.
+        self.quiet = True
+        self.processors = len(os.sched_getaffinity(0))
         self.retired = False
         self.directories = site_directories()
         self.changes = changes(self.directories)
@@ -223,6 +254,7 @@ class Parent:
             with EnvironmentReads() as renewal:
                 self.holders = child.modules_with_provider()
                 child.renew_flytekit(self.holders)
+        child.rehearse()
         self.generators = seeds.generators
         self.base_path = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
         if not survives_fork():
@@ -260,7 +292,10 @@ class Parent:
         poll.register(reader, select.POLLIN)
         inbox = b""
         while not (self.retired and not self.children):
-            for descriptor, _ in poll.poll():
+            events = poll.poll(self.patience())
+            if not events:
+                self.idle()
+            for descriptor, _ in events:
                 if descriptor == reader:
                     try:
                         os.read(reader, 4096)
@@ -279,9 +314,32 @@ class Parent:
                         message, inbox = json.loads(inbox[4 : 4 + length]), inbox[4 + length :]
                         self.handle(message)
 
+    def patience(self):
+        """Milliseconds to wait for something to happen; None is for ever."""
+        if self.spare is not None:
+            return SPARE_KEPT
+        # While all processors are at work, a spare would take from the tasks what it saves.
+        wanted = self.keeps_spare and not self.quiet and not self.retired and len(self.children) < self.processors
+        return SPARE_AFTER if wanted else None
+
+    def idle(self):
+        """Nothing happened for as long as `patience` said."""
+        if self.spare is None:
+            self.spare = self.fork_spare()
+            self.quiet = self.spare is None
+        else:
+            self.dismiss_spare()
+            self.quiet = True
+
+    def dismiss_spare(self):
+        if self.spare is not None:
+            self.spare.dismiss()
+            self.spare = None
+
     def handle(self, message):
         if message == "retire":
             self.retired = True
+            self.dismiss_spare()
         else:
             self.fork(message["fork"])
 
@@ -290,40 +348,70 @@ class Parent:
         if self.retired:
             return send(self.channel, {"refused": {"id": number, "reason": "retired"}})
         if changes(self.directories) != self.changes:
+            self.dismiss_spare()
             return send(self.channel, {"refused": {"id": number, "reason": "stale"}})
+        self.quiet = False
+        spare, self.spare = self.spare, None
+        if spare is not None and spare.take(launch):
+            pid = spare.pid
+        else:
+            try:
+                pid = os.fork()
+            except OSError as error:
+                return send(self.channel, {"refused": {"id": number, "reason": str(error)}})
+            if pid == 0:
+                self.be_child(lambda: launch)
+        self.children[pid] = number
+        send(self.channel, {"started": {"id": number, "pid": pid}})
+
+    def fork_spare(self):
+        """Forks a child that waits for its task; None if that is not possible now."""
+        reader, writer = os.pipe2(os.O_CLOEXEC)
         try:
             pid = os.fork()
-        except OSError as error:
-            return send(self.channel, {"refused": {"id": number, "reason": str(error)}})
+        except OSError:
+            os.close(reader)
+            os.close(writer)
+            return None
         if pid == 0:
+            os.close(writer)
+            self.be_child(lambda: child.wait_for_launch(reader))
+        os.close(reader)
+        return Spare(pid, open(writer, "wb"))
+
+    def be_child(self, launch):
+        """Is the whole life of a child, from the fork on."""
+        try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             self.channel.close()
             os.close(self.reader)
             os.close(self.writer)
-            try:
-                child.Child(self, launch).main()
-            finally:
-                os._exit(70)
-        self.children[pid] = number
-        send(self.channel, {"started": {"id": number, "pid": pid}})
+            wanted = launch()
+            if wanted is None:
+                os._exit(0)
+            child.Child(self, wanted).main()
+        finally:
+            os._exit(70)
 
     def reap(self):
-        while self.children:
+        while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
+            if self.spare is not None and self.spare.pid == pid:
+                self.dismiss_spare()
             number = self.children.pop(pid, None)
             if number is not None:
                 used = {"cpu_seconds": usage.ru_utime + usage.ru_stime, "max_rss": usage.ru_maxrss * 1024}
                 send(self.channel, {"exited": {"id": number, "status": status, **used}})
 
     def abandon(self):
-        """The supervisor is gone, and with it the right to run anything."""
+        """The supervisor is gone, and with it the right to run anything. A spare ends by itself."""
         for pid in self.children:
             for target in (-pid, pid):
                 try:

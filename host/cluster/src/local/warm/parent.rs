@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     super::{
-        config::S3,
+        config::Config,
         link::{Link, News, Process},
         protocol::{Launch, ParentReport, ProcessId},
     },
@@ -241,7 +241,7 @@ fn is_sensitive(name: &str) -> bool {
 pub(crate) fn launch(
     directory: &Path,
     settings: &Path,
-    s3: &S3,
+    config: &Config,
     interpreter: &Interpreter,
     env: &BTreeMap<String, String>,
     preload: &[String],
@@ -253,10 +253,12 @@ pub(crate) fn launch(
         .map(|name| (name, interpreter.scripts.join(name)))
         .filter(|(_, path)| path.is_file())
         .collect();
+    let (s3, spare) = (&config.s3, config.warm.spare);
     let embedded = (!s3.bucket_dirs.is_empty() && !s3.endpoint.is_empty())
         .then(|| json!({"endpoint": s3.endpoint, "bucket-dirs": s3.bucket_dirs, "temp-dir": s3.temp_dir}));
     let content = json!({
         "flags": interpreter.flags, "scripts": scripts, "preload": preload, "learned": learned, "s3": embedded,
+        "spare": spare,
     });
     let program = text(&interpreter.program);
     let mut argv = vec![program.clone()];
