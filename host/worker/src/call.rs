@@ -42,6 +42,8 @@ pub(crate) struct Call {
     pub(crate) workflow_id: Identifier,
     /// The state is of another version of the plugin.
     pub(crate) migrate: bool,
+    /// Where a checkpoint to go on from may be, the best first.
+    pub(crate) earlier_checkpoints: Vec<String>,
 }
 
 /// What came of a call.
@@ -153,12 +155,30 @@ async fn prepare(shared: &Shared, call: &mut Call, answer: &mut Answer) -> Resul
         let restored = inputs::restore(shared, &call.input_uri, &origin).await;
         restored.map_err(|error| Verdict::Failed { error: *error, recoverable: true, cleanup: true })?;
     }
+    if let Some(context) = &mut call.request.context {
+        context.prev_checkpoint_prefix = latest_checkpoint(shared, &call.earlier_checkpoints).await;
+    }
     if call.plugin.inputs_inline() {
         let bytes =
             retried(shared, || shared.files.bytes(&call.input_uri)).await.map_err(|e| unreadable(&e))?;
         call.request.inputs = Some(bytes.to_vec());
     }
     Ok(())
+}
+
+/// The first place that holds something: clients take a checkpoint that is named but not there for a failure of the
+/// task, and what an attempt left is not lost because the next one ended before it wrote.
+async fn latest_checkpoint(shared: &Shared, places: &[String]) -> String {
+    for place in places {
+        match retried(shared, || shared.files.holds_any(place)).await {
+            Ok(true) => return place.clone(),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%place, error = crate::clusters::with_causes(&error), "cannot look for a checkpoint");
+            }
+        }
+    }
+    String::new()
 }
 
 /// Tries a storage operation again while that may help.

@@ -51,7 +51,8 @@ pub(crate) fn build(
         input_prefix: node_prefix,
         output_prefix: place.output_prefix(info, attempt),
         checkpoint_prefix: format!("{raw_output_prefix}/{}", layout::CHECKPOINT_DIR),
-        prev_checkpoint_prefix: previous_checkpoint(info, engine, node, &id),
+        // Looked up before a call that may start something: see `earlier_checkpoints`.
+        prev_checkpoint_prefix: String::new(),
         raw_output_prefix,
         labels: labels(info, task, &id, interruptible),
         annotations: info.annotations.clone(),
@@ -87,14 +88,20 @@ fn overrides(engine: &Execution, node: NodeIdx) -> Vec<u8> {
     engine.graph_node(node).overrides.as_ref().map(Message::encode_to_vec).unwrap_or_default()
 }
 
-/// What the attempt before left, or the last one in the execution that is recovered.
-fn previous_checkpoint(info: &Info, engine: &Execution, node: NodeIdx, id: &AttemptId) -> String {
-    let Some(attempt) = id.attempt.checked_sub(1) else {
-        return engine.recalled(node).map(|old| old.checkpoint_uri.to_string()).unwrap_or_default();
+/// Where the attempts before may have left a checkpoint, the latest first, and last of all the execution that is
+/// recovered.
+pub(crate) fn earlier_checkpoints(
+    info: &Info,
+    engine: &Execution,
+    key: AttemptKey,
+) -> impl Iterator<Item = String> {
+    let place = Place::of(info, engine, key.node);
+    let of = move |attempt| {
+        let dir = info.raw_root.join(&layout::raw_output_dir(&place.attempt(attempt)));
+        dir.join(layout::CHECKPOINT_DIR).as_str().to_owned()
     };
-    let previous = AttemptId { attempt, ..id.clone() };
-    let prefix = info.raw_root.join(&layout::raw_output_dir(&previous));
-    format!("{}/{}", prefix.as_str(), layout::CHECKPOINT_DIR)
+    let recalled = engine.recalled(key.node).map(|old| old.checkpoint_uri.to_string());
+    (0..key.attempt).rev().map(of).chain(recalled).filter(|uri| !uri.is_empty())
 }
 
 fn console_url(info: &Info, id: &AttemptId) -> String {

@@ -133,6 +133,12 @@ impl Files {
         self.blob.get(&reference).await.map_err(Error::blob(uri))
     }
 
+    /// Whether there is anything below a place.
+    pub(crate) async fn holds_any(&self, uri: &str) -> Result<bool, Error> {
+        let prefix = DataReference::parse(uri).map_err(Error::blob(uri))?;
+        Ok(!self.blob.list(&prefix).await.map_err(Error::blob(uri))?.is_empty())
+    }
+
     /// Reads a literal map that is not read again soon.
     pub(crate) async fn map_once(&self, uri: &str) -> Result<LiteralMap, Error> {
         match self.cached_map(uri) {

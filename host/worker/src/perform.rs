@@ -132,7 +132,7 @@ impl Driver {
         });
     }
 
-    fn start_call(&mut self, key: AttemptKey) {
+    pub(crate) fn start_call(&mut self, key: AttemptKey) {
         let Some(context) = self.context(key) else { return };
         let Some(task) = self.programs.task_ref(&self.engine, key.node) else { return };
         let unwritten = self.unwritten.get(&key.node).cloned();
@@ -141,6 +141,7 @@ impl Driver {
         let populate = self.populate(key);
         let workflow_id = Source::workflow_id(&Place::of(&self.info, &self.engine, key.node), key.attempt);
         self.measure_start(key);
+        let earlier_checkpoints = context::earlier_checkpoints(&self.info, &self.engine, key).collect();
         let Some(attempt) = self.attempts.get_mut(&key) else { return };
         let (Some(plugin), Some(reason)) = (attempt.plugin.clone(), attempt.wanted.take()) else { return };
         attempt.busy = true;
@@ -156,6 +157,7 @@ impl Driver {
             populate,
             workflow_id,
             migrate: attempt.migrate,
+            earlier_checkpoints,
         };
         let shared = Arc::clone(&self.shared);
         let called = shared.clock.now();

@@ -40,7 +40,7 @@ pub struct Journal {
     pub calls: Mutex<Vec<Call>>,
     in_flight: Mutex<HashSet<String>>,
     pub overlaps: Mutex<Vec<String>>,
-    /// Last context by name.
+    /// Context of the last `handle` by name.
     pub contexts: Mutex<BTreeMap<String, TaskExecutionContext>>,
 }
 
@@ -52,7 +52,9 @@ impl Journal {
             return Visit { journal: Arc::clone(self), name };
         }
         self.calls.lock().unwrap().push(Call { verb, name: name.clone(), why: why.to_owned() });
-        self.contexts.lock().unwrap().insert(name.clone(), context.clone());
+        if verb == "handle" {
+            self.contexts.lock().unwrap().insert(name.clone(), context.clone());
+        }
         if !self.in_flight.lock().unwrap().insert(name.clone()) {
             self.overlaps.lock().unwrap().push(name.clone());
         }

@@ -240,10 +240,19 @@ async fn tasks_are_told_where_they_are() {
         "{}",
         context.output_prefix
     );
-    assert!(
-        context.prev_checkpoint_prefix.ends_with("e0-n-0/_flytecheckpoints"),
-        "{}",
-        context.prev_checkpoint_prefix
-    );
+    assert_eq!(context.prev_checkpoint_prefix, "", "the attempt before left none");
     assert_eq!(context.workflow_id.as_ref().unwrap().name, "w0");
+}
+
+#[tokio::test]
+async fn attempts_go_on_from_the_latest_checkpoint_there_is() {
+    let world = World::new().await;
+    let _life = world.start();
+    let written = world.write_checkpoint("e0", "n", 1).await;
+    let flow = Flow::new().node("n", "user:3", &[]).retries(3);
+    world.until_over(&world.launch(&flow).await).await;
+    let contexts = world.plugins.journal.contexts.lock().unwrap();
+    let previous = |attempt: u32| contexts[&format!("e0-n-{attempt}")].prev_checkpoint_prefix.as_str();
+    assert_eq!((previous(0), previous(1)), ("", ""));
+    assert_eq!((previous(2), previous(3)), (written.as_str(), written.as_str()));
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use blob::Blob;
 use catalog::Catalog;
 use launch::Launcher;
-use model::{EntityId, EntityKind, ExecutionId, layout};
+use model::{AttemptId, EntityId, EntityKind, ExecutionId, NodeExecutionId, layout};
 use plugins::pools::Pools;
 use prost::Message;
 use proto::flyteidl::admin::{
@@ -404,6 +404,15 @@ impl World {
         for (name, times) in self.cluster.created.lock().unwrap().iter() {
             assert_eq!(*times, 1, "{name} ran more than once");
         }
+    }
+
+    /// Leaves a checkpoint as an attempt would, and says where.
+    pub async fn write_checkpoint(&self, execution: &str, node: &str, attempt: u32) -> String {
+        let execution = ExecutionId::new("p", "d", execution);
+        let id = AttemptId { node: NodeExecutionId { execution, node: node.into() }, attempt };
+        let dir = self.blob.raw_root().join(&layout::raw_output_dir(&id)).join(layout::CHECKPOINT_DIR);
+        self.blob.put(&dir.join("tmp"), b"5".as_slice().into()).await.unwrap();
+        dir.as_str().to_owned()
     }
 
     pub async fn outputs(&self, uri: &str) -> LiteralMap {
