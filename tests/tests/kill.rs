@@ -3,23 +3,35 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tests::{Options, Server, finish, python, server, text};
+use tests::{Options, Server, python, server};
 
-/// Moments of the kills, counted from the start of the host before.
-const KILLS: [Duration; 3] = [Duration::from_millis(1_500), Duration::from_secs(4), Duration::from_secs(6)];
+/// Moments of kills.
+enum After {
+    /// This long after the start of the host.
+    Running(Duration),
+    /// Executions were answered, recovered, relaunched and terminated.
+    Intervening,
+}
+
+// A fourth kill would be more failures by the system's fault than an attempt may have.
+const KILLS: [After; 3] = [
+    After::Running(Duration::from_millis(1_500)),
+    After::Intervening,
+    After::Running(Duration::from_secs(5)),
+];
 
 fn run(options: impl Fn() -> Options, python: &Path) {
     let traces = tempfile::tempdir().expect("invariant: a temporary directory");
     let mut host = Server::start(options());
-    let output = finish(
-        host.client(python).args(["constructs_kill.py", "start"]).arg(traces.path()),
-        Duration::from_secs(120),
-    );
-    assert!(text(&output).contains("STARTED"), "{}\n{}", text(&output), server::tail(&host.log(), 100));
     let at = traces.path().to_string_lossy().into_owned();
-    let mut args = vec!["constructs_kill.py".to_owned(), "finish".to_owned(), at];
+    host.scenario_of(python, &["constructs_kill.py", "start", &at]);
+    let mut args = vec!["constructs_kill.py".to_owned(), "finish".to_owned(), at.clone()];
     for after in KILLS {
-        std::thread::sleep(after);
+        match after {
+            After::Running(time) => std::thread::sleep(time),
+            // What it asks for last is hardly written when the host is gone.
+            After::Intervening => host.scenario_of(python, &["constructs_kill.py", "intervene", &at]),
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         args.push(now.as_secs_f64().to_string());
         host.kill();
