@@ -6,7 +6,8 @@ use std::{fs, io};
 
 use anyhow::{Context, Result, bail, ensure};
 use prost::Message;
-use prost_types::FileDescriptorSet;
+use prost::encoding::{self, DecodeContext, WireType};
+use prost_types::{FileDescriptorSet, SourceCodeInfo};
 
 const DESCRIPTOR_SET: &str = "pinion.binpb";
 const GENERATED: &str = "src/generated";
@@ -56,9 +57,9 @@ fn render(root: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     // `encode_file_descriptor_set` keeps extension options such as `google.api.http`; the typed
     // `FileDescriptorSet` of prost-types would drop them.
     let mut compiler = protox::Compiler::new([root])?;
-    compiler.include_imports(true).include_source_info(false);
+    compiler.include_imports(true).include_source_info(true);
     compiler.open_files(&sources)?;
-    output.insert(DESCRIPTOR_SET.into(), compiler.encode_file_descriptor_set());
+    output.insert(DESCRIPTOR_SET.into(), comments_only(&compiler.encode_file_descriptor_set())?);
 
     let mut compiler = protox::Compiler::new([root])?;
     compiler.include_imports(true).include_source_info(true);
@@ -75,6 +76,47 @@ fn render(root: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
         output.insert(Path::new(GENERATED).join(name), content);
     }
     Ok(output)
+}
+
+/// A descriptor set without what nobody reads of its source information: comments stay, as the OpenAPI document shows
+/// them; positions go, which are most of it. Everything else is copied byte for byte.
+fn comments_only(set: &[u8]) -> Result<Vec<u8>> {
+    const FILE: u32 = 1;
+    rewritten(set, FILE, |file| {
+        const SOURCE_CODE_INFO: u32 = 9;
+        rewritten(file, SOURCE_CODE_INFO, |info| {
+            let mut info = SourceCodeInfo::decode(info)?;
+            info.location.retain(|at| at.leading_comments.is_some() || at.trailing_comments.is_some());
+            for at in &mut info.location {
+                // Readers refuse a location without a span.
+                at.span = vec![0, 0, 0];
+                at.leading_detached_comments.clear();
+            }
+            Ok(info.encode_to_vec())
+        })
+    })
+}
+
+/// An encoded message with its fields of a number rewritten.
+fn rewritten(
+    message: &[u8],
+    number: u32,
+    rewrite: impl Fn(&[u8]) -> Result<Vec<u8>>,
+) -> Result<Vec<u8>> {
+    let (mut rest, mut out) = (message, Vec::with_capacity(message.len()));
+    while !rest.is_empty() {
+        let start = rest;
+        let (found, wire_type) = encoding::decode_key(&mut rest)?;
+        if found == number && wire_type == WireType::LengthDelimited {
+            let mut body = Vec::new();
+            encoding::bytes::merge(wire_type, &mut body, &mut rest, DecodeContext::default())?;
+            encoding::bytes::encode(number, &rewrite(&body)?, &mut out);
+        } else {
+            encoding::skip_field(wire_type, found, &mut rest, DecodeContext::default())?;
+            out.extend_from_slice(start.get(..start.len() - rest.len()).unwrap_or_default());
+        }
+    }
+    Ok(out)
 }
 
 /// The `.proto` files below `root`, relative to it, in a stable order.

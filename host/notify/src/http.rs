@@ -10,6 +10,7 @@ use reqwest::{Client, Response, StatusCode, Url};
 
 use crate::failure::{Failure, with_causes};
 use crate::guard::Guard;
+use crate::mask::Mask;
 use crate::sign::Signer;
 
 /// Most of an answer that is read.
@@ -29,6 +30,7 @@ pub(crate) struct Endpoint {
     url: Url,
     headers: Vec<(HeaderName, HeaderValue)>,
     signer: Option<Signer>,
+    mask: Mask,
 }
 
 /// One request.
@@ -68,13 +70,24 @@ impl Endpoint {
             value.set_sensitive(true);
             Ok((name, value))
         };
+        let mut mask = Mask::default();
+        mask.add_url(&url);
+        parts.headers.values().for_each(|value| mask.add_header(value.expose()));
+        mask.add(parts.secret.expose());
         Ok(Self {
+            mask,
             client: parts.client.clone(),
             guard: parts.guard.clone(),
             url,
             headers: parts.headers.iter().map(header).collect::<Result<_, String>>()?,
             signer: Signer::read(parts.secret).map_err(|error| format!("secret: {error}"))?,
         })
+    }
+
+    /// Keeps a secret of the bodies out of what is told of answers.
+    pub(crate) fn hiding(mut self, secret: &Secret) -> Self {
+        self.mask.add(secret.expose());
+        self
     }
 
     /// Who receives, without what may be secret.
@@ -104,14 +117,14 @@ impl Endpoint {
                 head(response).await;
                 Ok(())
             }
-            Ok(response) => Err(refused(response).await),
+            Ok(response) => Err(refused(response, &self.mask).await),
             Err(error) if error.is_timeout() => Err(Failure::passing("no answer in time")),
             Err(error) => Err(Failure::passing(with_causes(&error.without_url()))),
         }
     }
 }
 
-async fn refused(response: Response) -> Failure {
+async fn refused(response: Response, mask: &Mask) -> Failure {
     let status = response.status();
     let pause = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let is_final = matches!(
@@ -124,7 +137,7 @@ async fn refused(response: Response) -> Failure {
     let reason = if status.is_redirection() {
         format!("answered {status}; redirects are not followed, name the final address")
     } else {
-        let said = head(response).await;
+        let said = mask.hide(&head(response).await);
         let shown = said.get(..said.floor_char_boundary(MAX_SHOWN)).unwrap_or_default().trim();
         let colon = if shown.is_empty() { "" } else { ": " };
         format!("answered {status}{colon}{shown}")

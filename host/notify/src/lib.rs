@@ -35,6 +35,7 @@ mod guard;
 mod http;
 mod leader;
 mod letter;
+mod mask;
 pub mod metric;
 mod pattern;
 mod place;

@@ -2,7 +2,8 @@
 
 use std::io::IsTerminal;
 
-use proto::flyteidl::core::{node_execution, task_execution, workflow_execution};
+use proto::flyteidl::admin::{NodeExecutionClosure, node_execution_closure::TargetMetadata};
+use proto::flyteidl::core::{CatalogCacheStatus, node_execution, task_execution, workflow_execution};
 
 /// The lower-case word of a phase.
 pub(crate) trait Word {
@@ -26,6 +27,14 @@ impl Word for task_execution::Phase {
     fn word(self) -> String {
         self.as_str_name().to_lowercase()
     }
+}
+
+/// What became of a node's look into the cache: `hit`, `populated`, ...; nothing when it is not cached.
+pub(crate) fn cache(closure: &NodeExecutionClosure) -> Option<String> {
+    let Some(TargetMetadata::TaskNodeMetadata(task)) = &closure.target_metadata else { return None };
+    let status = task.cache_status();
+    let word = status.as_str_name().trim_start_matches("CACHE_").to_lowercase();
+    (status != CatalogCacheStatus::CacheDisabled).then_some(word)
 }
 
 /// Whether nothing follows this execution phase.

@@ -113,12 +113,17 @@ fn by_id(select: &'static str, id: &EntityId) -> Sql {
     sql
 }
 
-async fn insert(tx: &mut Tx, row: &EntityRow, description: Option<&[u8]>) -> Result<Inserted<EntityRow>> {
+async fn insert(
+    tx: &mut Tx,
+    row: &EntityRow,
+    description: Option<&[u8]>,
+    spec_rest: Option<&[u8]>,
+) -> Result<Inserted<EntityRow>> {
     let id = &row.id;
     let sql = Sql::new(
         "insert into entity (kind, project, domain, name, version, task_type, short_description, created_at,
-         digest, interface, closure, description)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+         digest, interface, closure, description, spec_rest)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
          on conflict (kind, project, domain, name, version) do nothing",
     )
     .bind(id.kind as i32)
@@ -132,7 +137,8 @@ async fn insert(tx: &mut Tx, row: &EntityRow, description: Option<&[u8]>) -> Res
     .bind(&row.digest)
     .bind(&row.interface)
     .bind(&row.closure)
-    .bind(description);
+    .bind(description)
+    .bind(spec_rest);
     if tx.execute(sql).await? == 1 {
         named_entity::register(tx, id).await?;
         return Ok(Inserted::New);
@@ -158,8 +164,34 @@ impl Store {
         row: &EntityRow,
         description: Option<&[u8]>,
     ) -> Result<Inserted<EntityRow>> {
+        self.entity_insert_with(row, description, &[]).await
+    }
+
+    /// As [`Store::entity_insert`], with the fields of its spec that nobody here knows.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn entity_insert_with(
+        &self,
+        row: &EntityRow,
+        description: Option<&[u8]>,
+        spec_rest: &[u8],
+    ) -> Result<Inserted<EntityRow>> {
         let (row, description) = (row.clone(), description.map(<[u8]>::to_vec));
-        self.write(move |tx| Box::pin(async move { insert(tx, &row, description.as_deref()).await })).await
+        let rest = Some(spec_rest.to_vec()).filter(|rest| !rest.is_empty());
+        self.write(move |tx| {
+            Box::pin(async move { insert(tx, &row, description.as_deref(), rest.as_deref()).await })
+        })
+        .await
+    }
+
+    /// The fields of a task's or workflow's spec that nobody here knows, as they arrived; empty when there are none.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn entity_spec_rest(&self, id: &EntityId) -> Result<Vec<u8>> {
+        let found = self.fetch_optional(by_id("select t.spec_rest from entity t where ", id)).await?;
+        Ok(found.map(|record| record.cursor().opt_blob()).transpose()?.flatten().unwrap_or_default())
     }
 
     /// Reads a task or workflow.

@@ -47,6 +47,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0007_node_detail.sql"),
         postgres: include_str!("../migrations/postgres/0007_node_detail.sql"),
     },
+    Migration {
+        version: 8,
+        sqlite: include_str!("../migrations/sqlite/0008_spec_rest.sql"),
+        postgres: include_str!("../migrations/postgres/0008_spec_rest.sql"),
+    },
 ];
 
 const VERSION_TABLE: &str = "create table if not exists pinion_schema (version bigint not null primary key)";

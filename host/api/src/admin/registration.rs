@@ -48,6 +48,20 @@ impl Description {
     }
 }
 
+/// The fields of a spec that this host does not know. They are part of what is registered: a registration that differs
+/// in them is another.
+pub(super) struct Rest {
+    spec_type: &'static str,
+    fields: Vec<u8>,
+}
+
+impl Rest {
+    pub(super) fn of(spec_type: &'static str, spec: &[u8]) -> Self {
+        // What is left when everything known is taken away.
+        Self { spec_type, fields: Type::named(spec_type).graft(spec, spec, &[]) }
+    }
+}
+
 /// The digest of what is stored: neither the order of maps nor unset against default changes it, but fields that this
 /// host does not know do. `canonical` is the same content as this host encodes it.
 pub(super) fn digest(content_type: &str, content: &[u8], canonical: &[u8]) -> Vec<u8> {
@@ -60,15 +74,24 @@ pub(super) fn digest(content_type: &str, content: &[u8], canonical: &[u8]) -> Ve
 /// [`Error::Registered`] for a repeat, [`Error::Changed`] for other content under the same version.
 pub(super) async fn insert(
     cx: &Context,
-    row: EntityRow,
+    mut row: EntityRow,
     description: Option<Vec<u8>>,
+    rest: &Rest,
     closure_type: &str,
 ) -> Result<()> {
-    match cx.store.entity_insert(&row, description.as_deref()).await? {
+    let Rest { spec_type, fields } = rest;
+    if !fields.is_empty() {
+        row.digest = digest::of_bytes(&[row.digest.as_slice(), fields].concat()).to_vec();
+    }
+    match cx.store.entity_insert_with(&row, description.as_deref(), fields).await? {
         Inserted::New => Ok(()),
         Inserted::Identical => Err(Error::Registered(row.id)),
         Inserted::Different(old) => {
-            let changes = diff::messages(closure_type, &old.closure, &row.closure);
+            let mut changes = diff::messages(closure_type, &old.closure, &row.closure);
+            if changes.is_empty() {
+                let old_fields = cx.store.entity_spec_rest(&row.id).await?;
+                changes = diff::messages(spec_type, &old_fields, fields);
+            }
             Err(refuse(row.id, changes))
         }
     }

@@ -48,6 +48,7 @@ pub(super) async fn create(
     compiler::validate_task(&id.to_proto(), &template)
         .map_err(|errors| Error::invalid("spec.template", errors.to_string()))?;
     check_limits(cx, &id, &template).await?;
+    let rest = registration::Rest::of("flyteidl.admin.TaskSpec", &arrived);
     let arrived = raw::field(&arrived, number::task_spec::TEMPLATE);
     let stored = Type::named("flyteidl.core.TaskTemplate").keep(&arrived, &template);
     let interface = raw::field(&stored, INTERFACE).into_owned();
@@ -62,7 +63,7 @@ pub(super) async fn create(
         created_at: Timestamp::now(),
         id,
     };
-    registration::insert(cx, row, description.bytes(), CLOSURE_TYPE).await?;
+    registration::insert(cx, row, description.bytes(), &rest, CLOSURE_TYPE).await?;
     Ok(TaskCreateResponse {})
 }
 

@@ -50,6 +50,7 @@ pub(super) async fn create(
     let arrived = raw::field(arrived, number::SPEC).into_owned();
     let description =
         registration::Description::new(&id, spec.description, &arrived, number::workflow_spec::DESCRIPTION);
+    let rest = registration::Rest::of("flyteidl.admin.WorkflowSpec", &arrived);
     let Compiled { content, digest } =
         compile(cx, &id, template, spec.sub_workflows, n_nodes, arrived).await?;
     let row = EntityRow {
@@ -61,7 +62,7 @@ pub(super) async fn create(
         created_at: Timestamp::now(),
         id,
     };
-    registration::insert(cx, row, description.bytes(), CLOSURE_TYPE).await?;
+    registration::insert(cx, row, description.bytes(), &rest, CLOSURE_TYPE).await?;
     Ok(WorkflowCreateResponse {})
 }
 

@@ -8,9 +8,9 @@
 //! # Design notes
 //! What arrived comes back byte for byte wherever the host has nothing to change. Where it has, the changed message is
 //! written anew with the unknown fields of its place: ids that differ from the request's, nodes of workflows that
-//! compiling rewrites, launch plan inputs that are completed, settings of executions that are resolved. Fields beside
-//! what is stored (in `TaskSpec` beside the template) have no place and are dropped, and so are unknown fields of
-//! literals that the engine takes apart to build other literals of their parts.
+//! compiling rewrites, launch plan inputs that are completed, settings of executions that are resolved. Fields of a
+//! `TaskSpec` or `WorkflowSpec` that nobody here knows have no place in replies and are stored beside the row. Unknown
+//! fields of literals that the engine takes apart to build other literals of their parts are dropped.
 
 mod encoded;
 mod layer;

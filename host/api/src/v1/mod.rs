@@ -1,8 +1,9 @@
-//! Serves JSON under `/pinion/v1` for what Flyte's API has no calls for: recovery plans and debts of clean-up.
-//! `pinion recover` and `pinion get debts` are clients of it.
+//! Serves JSON under `/pinion/v1` for what Flyte's API has no calls for: recovery plans, debts of clean-up, and
+//! settings of executions that are not part of their spec. `pinion recover` and `pinion get` are clients of it.
 
 mod debts;
 mod recover_plan;
+mod settings;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ const MAX_PAGE: usize = 100_000;
 pub(crate) fn routes(context: &Arc<Context>) -> Router {
     Router::new()
         .route("/pinion/v1/recover-plan/{project}/{domain}/{name}", get(recover_plan::show))
+        .route("/pinion/v1/settings/{project}/{domain}/{name}", get(settings::show))
         .route("/pinion/v1/debts", get(debts::list))
         .with_state(Arc::clone(context))
 }

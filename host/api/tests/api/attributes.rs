@@ -273,6 +273,46 @@ async fn a_launch_takes_what_holds_for_its_workflow() {
 }
 
 #[tokio::test]
+async fn what_is_settled_beside_the_spec_is_shown_as_it_was_at_launch() {
+    let launch_config = launch::Config {
+        queues: [("batch-fast".to_owned(), vec!["t".to_owned()])].into(),
+        queueing_budgets: [("HIGH".to_owned(), config::Duration::from_secs(90))].into(),
+        cluster_labels: [("gpu".to_owned(), [("east".to_owned(), 1)].into())].into(),
+        ..launch::Config::default()
+    };
+    let world = world_with(api::Config::default(), launch_config).await;
+    world.register("v1").await;
+    let mut admin = world.admin.clone();
+    for (_, target) in one_of_each_kind() {
+        admin.update_project_domain_attributes(domain(matching(target))).await.unwrap();
+    }
+    let name = world.start("one").await;
+    for (kind, _) in one_of_each_kind() {
+        let delete = ProjectDomainAttributesDeleteRequest {
+            project: PROJECT.to_owned(),
+            domain: DOMAIN.to_owned(),
+            resource_type: kind as i32,
+            ..ProjectDomainAttributesDeleteRequest::default()
+        };
+        admin.delete_project_domain_attributes(delete).await.unwrap();
+    }
+    let path = format!("http://{}/pinion/v1/settings/{PROJECT}/{DOMAIN}", world.address);
+    let shown: serde_json::Value =
+        reqwest::get(format!("{path}/{name}")).await.unwrap().json().await.unwrap();
+    let want = serde_json::json!({
+        "cluster": "east",
+        "queue": "batch-fast",
+        "cluster_resources": {"k": "v"},
+        "queueing_budget_seconds": 90.0,
+        "default_resources": {"cpu": "2"},
+        "resource_limits": {"cpu": "2"},
+        "plugin_overrides": [{"task_type": "a", "plugins": ["x"], "if_missing": "use default"}],
+    });
+    assert_eq!(shown, want);
+    assert_eq!(reqwest::get(format!("{path}/nobody")).await.unwrap().status(), 404);
+}
+
+#[tokio::test]
 async fn a_task_may_not_ask_for_more_than_its_place_allows() {
     use proto::flyteidl::core::resources::{ResourceEntry, ResourceName};
     let world = world().await;

@@ -1,7 +1,10 @@
 //! Messages with fields that nobody knows, at every depth: they are stored and come back.
 
 use http::uri::PathAndQuery;
-use model::raw::{self, Fields, Type, Value};
+use model::{
+    EntityId, EntityKind,
+    raw::{self, Fields, Type, Value},
+};
 use prost::Message;
 use prost_reflect::{DescriptorPool, Kind, MessageDescriptor};
 use proto::flyteidl::admin::*;
@@ -157,6 +160,40 @@ async fn unknown_fields_tell_registrations_apart() {
     }
     let plain = task_request("t", "v1").encode_to_vec();
     assert_eq!(code(world.send("CreateTask", plain).await), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn what_a_spec_has_beside_its_template_is_kept_and_counts() {
+    let world = world().await;
+    let with = |request: Vec<u8>, salt: &[u8]| {
+        let mut spec = at(&request, &[2]);
+        raw::put(901, salt, &mut spec);
+        let mut whole = Vec::new();
+        raw::put(1, &at(&request, &[1]), &mut whole);
+        raw::put(2, &spec, &mut whole);
+        whole
+    };
+    for (method, plain, kind, name) in [
+        ("CreateTask", task_request("t", "v1").encode_to_vec(), EntityKind::Task, "t"),
+        ("CreateWorkflow", workflow_request("wf", "v1", "v1").encode_to_vec(), EntityKind::Workflow, "wf"),
+    ] {
+        world.send(method, with(plain.clone(), b"x")).await.unwrap();
+        assert_eq!(
+            code(world.send(method, with(plain.clone(), b"x")).await),
+            Code::AlreadyExists,
+            "{method}"
+        );
+        for other in [with(plain.clone(), b"y"), plain] {
+            let status = world.send(method, other).await.unwrap_err();
+            assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+            assert!(status.message().contains("/901"), "{status}");
+        }
+        let resource = if kind == EntityKind::Task { ResourceType::Task } else { ResourceType::Workflow };
+        let id = EntityId::from_proto(kind, &id(resource, name, "v1")).unwrap();
+        let mut want = Vec::new();
+        raw::put(901, b"x", &mut want);
+        assert_eq!(world.store.entity_spec_rest(&id).await.unwrap(), want);
+    }
 }
 
 #[tokio::test]

@@ -44,7 +44,8 @@ impl Pagerduty {
             headers: &BTreeMap::new(),
             secret: &Secret::default(),
         };
-        Ok(Self { endpoint: Endpoint::read(&parts)?, routing_key: settings.routing_key.clone(), severity })
+        let endpoint = Endpoint::read(&parts)?.hiding(&settings.routing_key);
+        Ok(Self { endpoint, routing_key: settings.routing_key.clone(), severity })
     }
 
     pub(super) fn shown(&self) -> String {

@@ -10,6 +10,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
 use crate::config::{Channel, Tls};
 use crate::failure::{Failure, with_causes};
+use crate::mask::Mask;
 use crate::sign::message_id;
 
 /// A mail server and who writes.
@@ -17,6 +18,7 @@ pub(super) struct Smtp {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
     timeout: Duration,
+    mask: Mask,
 }
 
 impl std::fmt::Debug for Smtp {
@@ -74,7 +76,9 @@ impl Smtp {
             let password = settings.password.expose().to_owned();
             builder = builder.credentials(Credentials::new(settings.username.clone(), password));
         }
-        Ok(Self { transport: builder.build(), from, timeout })
+        let mut mask = Mask::default();
+        mask.add_login(&settings.username, settings.password.expose());
+        Ok(Self { transport: builder.build(), from, timeout, mask })
     }
 
     pub(super) async fn send(
@@ -98,8 +102,10 @@ impl Smtp {
             .map_err(|error| Failure::last(format!("cannot write the e-mail: {error}")))?;
         match tokio::time::timeout(self.timeout, self.transport.send(message)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) if error.is_permanent() => Err(Failure::last(with_causes(&error))),
-            Ok(Err(error)) => Err(Failure::passing(with_causes(&error))),
+            Ok(Err(error)) if error.is_permanent() => {
+                Err(Failure::last(self.mask.hide(&with_causes(&error))))
+            }
+            Ok(Err(error)) => Err(Failure::passing(self.mask.hide(&with_causes(&error)))),
             Err(_) => Err(Failure::passing("the mail server did not take it in time")),
         }
     }

@@ -153,6 +153,36 @@ async fn no_password_goes_to_a_server_that_cannot_prove_itself() {
 }
 
 #[tokio::test]
+async fn a_server_that_repeats_the_password_it_refuses_gives_nothing_away() {
+    let world = World::new().await;
+    let server = MailServer::start(Security::Clear).await;
+    let mut config = with_channel(Channel {
+        username: "pinion".to_owned(),
+        password: "wr0ng-password".into(),
+        ..channel(&server)
+    });
+    config.retry.max_attempts = 1;
+    let room = world.room(config);
+    world
+        .launch("x", vec![asks(&[Phase::Failed], "email", "ann@example.com")])
+        .await
+        .enters(&[Phase::Failed])
+        .await;
+    eventually("it is given up", || async {
+        world.deliveries().await.first().is_some_and(|row| row.ended_at.is_some())
+    })
+    .await;
+    let said = room.said();
+    room.stop().await.unwrap();
+    let row = world.deliveries().await.pop().unwrap();
+    assert!(row.last_error.contains("who are you"), "{}", row.last_error);
+    // The second is the login as it travels.
+    for secret in ["wr0ng-password", "AHBpbmlvbgB3cjBuZy1wYXNzd29yZA=="] {
+        assert!(!row.last_error.contains(secret) && !said.contains(secret), "{}\n{said}", row.last_error);
+    }
+}
+
+#[tokio::test]
 async fn a_passing_refusal_is_tried_again_and_a_final_one_is_not() {
     let world = World::new().await;
     let server = MailServer::start(Security::Clear).await;

@@ -157,13 +157,16 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
                 return Some(stream.into_inner());
             }
             "AUTH" => {
+                let asked = line.to_owned();
                 let coded = rest.split(' ').next_back().unwrap_or_default();
                 let text = String::from_utf8(STANDARD.decode(coded).ok()?).ok()?;
                 let mut parts = text.split('\0').skip(1);
                 let user = (parts.next()?.to_owned(), parts.next()?.to_owned());
                 let is_known = user.1 == "s3cret";
                 mail.user = Some(user);
-                say(&mut stream, if is_known { "235 welcome" } else { "535 who are you" }).await?;
+                // Some servers repeat what they refuse.
+                let refusal = format!("535 who are you: {asked} {text}").replace('\0', " ");
+                say(&mut stream, if is_known { "235 welcome" } else { &refusal }).await?;
             }
             "MAIL" => {
                 mail.from = address(rest);

@@ -120,6 +120,40 @@ async fn a_message_is_tried_as_often_as_allowed_and_keeps_its_id() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_repeats_what_it_was_sent_gives_no_secret_away() {
+    let secrets =
+        ["t0k3n-in-path", "t0k3n-in-query", "pa55word", "h3ader-token", "s1gning-key", "r0uting-key"];
+    let receiver = Receiver::start().await;
+    receiver.always(Some(Answer::Echo));
+    let place = format!("ann:pa55word@127.0.0.1:{}/t0k3n-in-path?q=t0k3n-in-query", receiver.port());
+    for kind in [ChannelType::Webhook, ChannelType::Slack, ChannelType::Pagerduty] {
+        let mut hook = Channel {
+            url: format!("http://{place}").as_str().into(),
+            secret: "s1gning-key".into(),
+            routing_key: "r0uting-key".into(),
+            ..channel(kind, &receiver)
+        };
+        hook.headers.insert("x-key".to_owned(), "Bearer h3ader-token".into());
+        let mut config = config(hook);
+        config.retry.max_attempts = 1;
+        let world = World::new().await;
+        let room = world.room(config);
+        world.launch("x", Vec::new()).await.enters(&[Phase::Failed]).await;
+        let ended = || async { world.deliveries().await.first().is_some_and(|row| row.ended_at.is_some()) };
+        eventually("it was given up", ended).await;
+        let said = room.said();
+        room.stop().await.unwrap();
+        let row = world.deliveries().await.pop().unwrap();
+        assert!(row.last_error.contains("answered 403 Forbidden: refused"), "{}", row.last_error);
+        for secret in secrets {
+            assert!(!row.last_error.contains(secret), "{secret} is kept: {}", row.last_error);
+            assert!(!said.contains(secret), "{secret} is logged: {said}");
+        }
+        assert!(!row.last_error.contains("YW5uOnBhNTV3b3Jk"), "{}", row.last_error);
+    }
+}
+
+#[tokio::test]
 async fn a_receiver_that_hangs_holds_up_no_other_message() {
     let world = World::new().await;
     let (slow, quick) = (Receiver::start().await, Receiver::start().await);

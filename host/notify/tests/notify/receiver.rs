@@ -16,6 +16,8 @@ use serde_json::Value;
 pub enum Answer {
     /// With this status; the request counts as taken if it is one of the 200s.
     Status(u16),
+    /// With a refusal that repeats the whole request.
+    Echo,
     /// Not at all.
     Silence,
     /// With a redirect to this place.
@@ -156,6 +158,10 @@ async fn take(State(inner): State<Arc<Mutex<Inner>>>, uri: Uri, headers: HeaderM
         let mut inner = inner.lock().unwrap();
         inner.n_requests += 1;
         let answer = inner.next.pop_front().or(inner.always.clone()).unwrap_or(Answer::Status(200));
+        if let Answer::Echo = answer {
+            let said = format!("refused {uri} {headers:?} {}", String::from_utf8_lossy(&body));
+            return (StatusCode::FORBIDDEN, said).into_response();
+        }
         let is_taken = matches!(answer, Answer::Status(200..300) | Answer::TakenInSilence);
         if is_taken {
             inner.taken.push(Taken { path: uri.path().to_owned(), headers, body });
@@ -165,7 +171,7 @@ async fn take(State(inner): State<Arc<Mutex<Inner>>>, uri: Uri, headers: HeaderM
     match answer {
         Answer::Status(code) => (StatusCode::from_u16(code).unwrap(), "said <so>\u{7}").into_response(),
         Answer::Elsewhere(place) => (StatusCode::FOUND, [("location", place)]).into_response(),
-        Answer::Silence | Answer::TakenInSilence => {
+        Answer::Echo | Answer::Silence | Answer::TakenInSilence => {
             tokio::time::sleep(Duration::from_secs(60)).await;
             StatusCode::OK.into_response()
         }

@@ -12,7 +12,7 @@ use proto::flyteidl::core::Identifier;
 use serde_json::{Value, json};
 
 use crate::client::{Target, explain};
-use crate::json_client::{moment, text};
+use crate::json_client::{moment, part, text};
 use crate::literal;
 use crate::phase::{self, Word};
 
@@ -48,6 +48,9 @@ pub(crate) enum What {
         /// Print outputs too.
         #[arg(long)]
         outputs: bool,
+        /// Print what attributes and configuration settled about it too: queue, cluster, resources, plugins.
+        #[arg(long)]
+        settings: bool,
     },
     /// Nodes of an execution.
     Nodes {
@@ -70,7 +73,9 @@ pub(crate) enum What {
 pub(crate) async fn run(target: &Target, what: &What, format: Format) -> Result<()> {
     match what {
         What::Executions { limit, filter } => executions(target, *limit, filter, format).await,
-        What::Execution { name, inputs, outputs } => execution(target, name, *inputs, *outputs, format).await,
+        What::Execution { name, inputs, outputs, settings } => {
+            execution(target, name, (*inputs, *outputs, *settings), format).await
+        }
         What::Nodes { name } => nodes(target, name, format).await,
         What::Tasks | What::Workflows | What::Launchplans => entities(target, what, format).await,
         What::Projects => projects(target, format).await,
@@ -113,7 +118,12 @@ async fn executions(target: &Target, limit: u32, filter: &str, format: Format) -
     rows.print(format)
 }
 
-async fn execution(target: &Target, name: &str, inputs: bool, outputs: bool, format: Format) -> Result<()> {
+async fn execution(
+    target: &Target,
+    name: &str,
+    (inputs, outputs, settings): (bool, bool, bool),
+    format: Format,
+) -> Result<()> {
     let mut client = target.connect().await?;
     let id = Some(target.execution(name));
     let request = WorkflowExecutionGetRequest { id: id.clone() };
@@ -135,6 +145,10 @@ async fn execution(target: &Target, name: &str, inputs: bool, outputs: bool, for
         if outputs {
             value["outputs"] = literal::map_to_json(&data.full_outputs.unwrap_or_default());
         }
+    }
+    if settings {
+        let path = format!("settings/{}/{}/{}", part(&target.project), part(&target.domain), part(name));
+        value["settings"] = target.get_json(&path, &[]).await?;
     }
     if format == Format::Json {
         println!("{value:#}");
@@ -158,7 +172,7 @@ async fn execution(target: &Target, name: &str, inputs: bool, outputs: bool, for
 
 async fn nodes(target: &Target, name: &str, format: Format) -> Result<()> {
     let mut client = target.connect().await?;
-    let mut rows = Rows::new(&["NODE", "PHASE", "STARTED", "DURATION", "ERROR"]);
+    let mut rows = Rows::new(&["NODE", "PHASE", "STARTED", "DURATION", "CACHE", "ERROR"]);
     for node in super::watch::list(&mut client, target, name).await? {
         let closure = node.closure.unwrap_or_default();
         let error = match &closure.output_result {
@@ -172,6 +186,7 @@ async fn nodes(target: &Target, name: &str, format: Format) -> Result<()> {
             closure.phase().word(),
             phase::moment(closure.started_at.as_ref()),
             closure.duration.as_ref().map(phase::duration).unwrap_or_default(),
+            phase::cache(&closure).unwrap_or_default(),
             error,
         ]);
     }
