@@ -79,7 +79,9 @@ class Preload(unittest.TestCase):
             {**os.environ}
             list(os.environ.items())
             "ASKED_ONE" in os.environ
-        self.assertEqual(reads.names, {"READ_ONE", "ABSENT_ONE", "ASKED_ONE"})
+            with self.assertRaises(TypeError):
+                b"BYTES_ONE" in os.environ
+        self.assertEqual(reads.names, {"READ_ONE", "ABSENT_ONE", "ASKED_ONE", "BYTES_ONE"})
         self.assertIs(type(os.environ), os._Environ)
 
     def test_only_generators_seeded_by_chance_are_seeded_anew(self):

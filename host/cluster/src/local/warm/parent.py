@@ -74,6 +74,11 @@ class EnvironmentReads:
     def __enter__(self):
         names, plain, copied = self.names, type(os.environ), []
 
+        def note(key):
+            # A variable may be asked for by bytes; what is neither is the error of the one who asks.
+            if isinstance(key, (str, bytes)):
+                names.add(os.fsdecode(key))
+
         class Noted(plain):
             def __getitem__(self, key):
                 # Whoever copies all of them, in their order, is not interested in any.
@@ -81,11 +86,11 @@ class EnvironmentReads:
                     copied.pop()
                 else:
                     copied.clear()
-                    names.add(key)
+                    note(key)
                 return plain.__getitem__(self, key)
 
             def __contains__(self, key):
-                names.add(key)
+                note(key)
                 return plain.__contains__(self, key)
 
             def __iter__(self):
