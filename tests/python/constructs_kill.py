@@ -19,8 +19,8 @@ where = pathlib.Path(sys.argv[2])
 client = remote()
 #: Between the last line of a task and its outputs being safe; a kill in between makes the task run again.
 SLACK = 1.5
-#: How often a step may run to its end by itself: where it fails once, and where its execution is relaunched.
-OFTEN = {"stumbling-try": 2, "partly-0-try": 2, "partly-2-try": 2, "twice.0": 2, "heals-try": 2}
+#: How often a step may run to its end by itself: where it fails once, and where its execution is recovered.
+OFTEN = {"stumbling-try": 2, "partly-0-try": 2, "partly-2-try": 2, "heals-try": 2}
 #: Executions that come out of interventions, beside those of their workflow.
 INTERVENED = where / "intervened.json"
 

@@ -79,6 +79,12 @@ def inherited(at: str, name: str) -> int:
 
 
 @task(retries=1)
+def named(at: str) -> int:
+    work(at, os.environ["FLYTE_INTERNAL_EXECUTION_ID"])
+    return 1
+
+
+@task(retries=1)
 def heals(at: str) -> int:
     work(at, "heals-try", 0.1)
     if not os.path.exists(at + ".healed"):
@@ -291,7 +297,7 @@ def recovers(at: str) -> int:
 
 @workflow
 def relaunches(at: str) -> int:
-    return step(at=at, name="twice", a=0)
+    return named(at=at)
 
 
 @workflow
