@@ -23,6 +23,8 @@ use crate::wire::{
 };
 
 const STATE_VERSION: u32 = 1;
+/// `handle` does nothing outside, so the host may ask before it has committed that the task began.
+const DESCRIBES_ONLY: &str = "describes-only";
 /// The longest pause between two tries to apply an object.
 const BACK_OFF_CAP: Duration = Duration::from_secs(20);
 
@@ -281,6 +283,7 @@ impl<P: ResourcePlugin> TaskPlugin for Resource<P> {
                 disable_node_level_caching: properties.disable_node_level_caching,
                 generated_name_max_length: properties.generated_name_max_length,
             },
+            capabilities: vec![DESCRIBES_ONLY.to_owned()],
             ..Declaration::default()
         }
     }

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 
 use crate::record::Record;
 use crate::sql::{Arg, Sql, Type};
-use crate::{Error, Result, Wake};
+use crate::{Error, Lease, Result, Wake};
 
 /// Which database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,11 +121,30 @@ pub(crate) struct Tx {
     waiting: Option<Sql>,
     /// Why statements that waited failed. Whoever they were for has gone on, so nothing of the transaction may stay.
     broken: Option<Error>,
+    /// On SQLite, whose only writer this is: a lease that is known to hold, so that it need not be read for each commit.
+    lease: Option<Lease>,
 }
 
 impl Tx {
     pub(crate) fn new(conn: Conn) -> Self {
-        Self { conn, wakes: Vec::new(), waiting: None, broken: None }
+        Self { conn, wakes: Vec::new(), waiting: None, broken: None, lease: None }
+    }
+
+    /// Whether a lease was seen to hold and nothing ended a lease since.
+    pub(crate) fn knows_lease(&self, lease: &Lease) -> bool {
+        self.lease.as_ref() == Some(lease)
+    }
+
+    /// Notes that a lease holds. On Postgres other hosts write too, so there nothing is noted.
+    pub(crate) fn note_lease(&mut self, lease: &Lease) {
+        if self.dialect() == Dialect::Sqlite {
+            self.lease = Some(lease.clone());
+        }
+    }
+
+    /// To be called by whatever ends a lease, before it does.
+    pub(crate) fn forget_lease(&mut self) {
+        self.lease = None;
     }
 
     pub(crate) fn dialect(&self) -> Dialect {

@@ -7,7 +7,7 @@ use prost::Message as _;
 use proto::flyteidl::{admin, core};
 use tokio::sync::oneshot;
 
-use crate::dialect::Tx;
+use crate::dialect::{Dialect, Tx};
 use crate::sql::{Arg, Sql, Type};
 use crate::table::{OnConflict, Table};
 use crate::writer::Op;
@@ -267,7 +267,8 @@ pub(crate) async fn update_many(tx: &mut Tx, mut rows: Vec<Vec<Arg>>) -> Result<
              error_code = r.error_code, updated_at = r.updated_at, started_at = r.started_at,
              duration = r.duration, live = r.live from r where execution.id = r.id",
         );
-        let changed = if some_end {
+        let changed = if some_end || tx.dialect() == Dialect::Sqlite {
+            // Rows that come back save SQLite a trip: what waits goes with the statement.
             sql.push(" returning case when execution.phase in (4, 6, 7, 8) then execution.parent_id end");
             let records = tx.fetch(sql).await?;
             for record in &records {

@@ -34,6 +34,7 @@ pub(crate) async fn forget_all(tx: &mut Tx) -> Result<()> {
 
 /// Ends the leases with these epochs and frees their executions.
 async fn end(tx: &mut Tx, epochs: &[i64]) -> Result<()> {
+    tx.forget_lease();
     for epoch in epochs {
         tx.execute(Sql::new("delete from lease where epoch = $1").bind(*epoch)).await?;
         let free =
@@ -49,14 +50,18 @@ async fn epochs(tx: &mut Tx, sql: Sql) -> Result<Vec<i64>> {
 
 /// Makes sure that nobody ends this lease before the transaction does.
 async fn fence(tx: &mut Tx, lease: &Lease) -> Result<()> {
+    if tx.knows_lease(lease) {
+        return Ok(());
+    }
     let dialect = tx.dialect();
     let mut sql = Sql::new("select epoch from lease where epoch = ");
     sql.push_place(dialect, lease.epoch).push(" and host = ").push_place(dialect, &lease.host);
     sql.push(dialect.for_share());
     match tx.fetch_optional(sql).await? {
-        Some(_) => Ok(()),
-        None => Err(fenced(lease)),
+        Some(_) => tx.note_lease(lease),
+        None => return Err(fenced(lease)),
     }
+    Ok(())
 }
 
 fn fenced(lease: &Lease) -> Error {
@@ -93,14 +98,9 @@ pub(crate) struct Encoded {
 }
 
 pub(crate) fn encode(batch: &Batch) -> Encoded {
-    let mut keys: Vec<ExecutionKey> = batch
-        .executions
-        .iter()
-        .map(|update| update.key)
-        .chain(batch.nodes.iter().map(|row| row.execution))
-        .chain(batch.tasks.iter().map(|row| row.execution))
-        .chain(batch.signals.iter().map(|row| row.execution))
-        .collect();
+    // Who waits for an execution waits for its own row: a wake-up for every change of a node would cost more than the
+    // change.
+    let mut keys: Vec<ExecutionKey> = batch.executions.iter().map(|update| update.key).collect();
     keys.sort_unstable();
     keys.dedup();
     // In the order of their keys, so that two hosts can't wait for each other and pages fill one after another.

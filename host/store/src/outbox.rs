@@ -186,7 +186,7 @@ pub(crate) async fn write(tx: &mut Tx, events: Vec<OutboxRow>) -> Result<()> {
              where r.kind <> 1 or r.phase not in (1, 2, 3, 5) or not exists (select 1 from execution e
              where e.id = r.execution_id and e.aborted_by is not null)",
         );
-        tx.execute(sql).await?;
+        tx.defer(sql).await?;
     }
     tx.wakes.push(Wake::Events);
     Ok(())

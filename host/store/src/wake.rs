@@ -23,7 +23,7 @@ pub enum Wake {
     Created(ExecutionKey),
     /// An abort was asked for.
     AbortRequested(ExecutionKey),
-    /// Its rows changed.
+    /// Its own row changed; those of its nodes may have, too.
     Changed(ExecutionKey),
     /// One of its signals got a value.
     Signalled(ExecutionKey),

@@ -51,6 +51,9 @@ impl Driver {
             attempt.record.set_state(state);
         }
         changed |= note_objects(attempt, &answer.actions, &self.info.cluster);
+        // Nothing waits for the word that a task runs: lost with a crash, it is said again.
+        let only_runs = !changed && answer.actions.is_empty() && matches!(answer.verdict, Verdict::Running);
+        let haste = if only_runs { Haste::Lazy } else { Haste::Urgent };
         if attempt.stage == Stage::Ended {
             // The engine ended it meanwhile. What the plugin keeps is kept, for its abort; what it asks for is not done.
             if changed {
@@ -101,7 +104,8 @@ impl Driver {
             let report = Report::Running;
             self.apply(Observation::TaskReported { node, attempt, report }, answer.called);
         }
-        self.apply(Observation::TaskReported { node, attempt, report }, now);
+        let changes = self.engine.apply(Observation::TaskReported { node, attempt, report }, now);
+        self.note(changes, only_runs, now);
     }
 
     fn acted(&mut self, key: AttemptKey, acted: Acted, now: Timestamp) {

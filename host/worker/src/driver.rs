@@ -137,7 +137,8 @@ pub(crate) struct Driver {
     pub(crate) programs: Programs,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) engine: Execution,
-    pub(crate) attempts: HashMap<AttemptKey, Attempt>,
+    /// Boxed: a map keeps room for several more than it holds.
+    pub(crate) attempts: HashMap<AttemptKey, Box<Attempt>>,
     /// Nodes with open attempts, by the name the outside knows.
     pub(crate) names: HashMap<Box<str>, NodeIdx>,
     pub(crate) children: Children,
@@ -223,11 +224,10 @@ impl Driver {
     async fn drive(&mut self) -> Ended {
         let now = self.shared.clock.now();
         self.apply(Observation::Start, now);
+        let mut done = None;
         loop {
-            self.round().await;
-            if self.must_commit()
-                && let Err(refusal) = self.commit().await
-            {
+            // Boxed: between two turns, which is nearly always, an execution takes no room for what a turn needs.
+            if let Err(refusal) = Box::pin(self.turn(done.take())).await {
                 return Ended::Refused(refusal);
             }
             let is_clean = !self.dirty.any() && !self.cache.is_busy();
@@ -241,8 +241,19 @@ impl Driver {
             } else {
                 self.start_ready();
             }
-            self.wait().await;
+            done = self.wait().await;
         }
+    }
+
+    /// Lets follow what follows from what happened, up to the commit that says so.
+    async fn turn(&mut self, done: Option<Result<Done, tokio::task::JoinError>>) -> Result<(), Refusal> {
+        if let Some(done) = done {
+            let now = self.shared.clock.now();
+            self.take_done(done, now).await;
+        }
+        self.round().await;
+        self.ask_ahead().await;
+        if self.must_commit() { self.commit().await } else { Ok(()) }
     }
 
     /// Takes in all that happened and lets the engine say what follows.
@@ -261,7 +272,7 @@ impl Driver {
         self.plan(now).await;
     }
 
-    async fn take_done(&mut self, done: Result<Done, tokio::task::JoinError>, now: Timestamp) {
+    pub(crate) async fn take_done(&mut self, done: Result<Done, tokio::task::JoinError>, now: Timestamp) {
         match done {
             Ok(done) => self.absorb(done, now).await,
             // Work catches its own panics; what is left is a runtime that shuts down.
@@ -281,8 +292,14 @@ impl Driver {
         let batch = self.batch(self.shared.clock.now());
         metrics::counter!(metric::TRANSITIONS).increment((batch.nodes.len() + batch.tasks.len()) as u64);
         let writes = std::mem::take(&mut self.writes);
-        let (committed, unwritten) =
-            futures::join!(self.shared.committer.commit(batch), write_all(&self.shared, writes));
+        let writing = async {
+            if !writes.is_empty() {
+                // The commit sets out first: the files, which block this thread, are written while the disk is busy.
+                tokio::task::yield_now().await;
+            }
+            write_all(&self.shared, writes).await
+        };
+        let (committed, unwritten) = futures::join!(self.shared.committer.commit(batch), writing);
         committed?;
         self.shared.troubles.clear(self.info.key);
         self.unwritten.extend(unwritten);
@@ -306,6 +323,7 @@ impl Driver {
             self.arrays.forget(node);
         }
         self.release_ended();
+        self.release();
         if self.attempts.is_empty() {
             // What a burst of work needed is not kept for the rest of a long life.
             self.attempts.shrink_to_fit();
@@ -323,7 +341,6 @@ impl Driver {
             cache: &self.cache,
             remembered: &self.remembered,
             now,
-        self.release();
         };
         if dirty.execution {
             batch.executions.push(scribe.execution());
@@ -342,8 +359,8 @@ impl Driver {
         self.alarms.push(Reverse((at, alarm)));
     }
 
-    /// Returns when there is something to do.
-    async fn wait(&mut self) {
+    /// Returns when there is something to do, with what was done, if that is it.
+    async fn wait(&mut self) -> Option<Result<Done, tokio::task::JoinError>> {
         let linger = self.dirty.since().map(|since| after(since, self.shared.config.close_linger.get()));
         let alarm = self.alarms.peek().map(|Reverse((at, _))| *at);
         let deadline = [self.engine.next_deadline(), alarm, linger].into_iter().flatten().min();
@@ -354,14 +371,10 @@ impl Driver {
                 None => std::future::pending().await,
             }
         };
-        let done = tokio::select! {
+        tokio::select! {
             Some(done) = self.work.join_next() => Some(done),
             () = self.mailbox.arrived() => None,
             () = sleep => None,
-        };
-        if let Some(done) = done {
-            let now = self.shared.clock.now();
-            self.take_done(done, now).await;
         }
     }
 }

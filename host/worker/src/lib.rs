@@ -41,6 +41,7 @@
 
 mod absorb;
 mod actions;
+mod ahead;
 mod array;
 mod attempt;
 mod backoff;
@@ -81,8 +82,8 @@ mod recall;
 mod record;
 mod recover;
 mod registry;
-mod response;
 mod release;
+mod response;
 mod round;
 mod rows;
 mod seam;

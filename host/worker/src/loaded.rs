@@ -15,6 +15,7 @@ use crate::plugin::{Fault, Plugin, PluginSource, Unavailable};
 
 /// Capability of plugins that want the inputs within the request.
 const INPUTS_INLINE: &str = "inputs-inline";
+const DESCRIBES_ONLY: &str = "describes-only";
 
 /// The plugins that a [`Host`] loaded.
 #[derive(Debug)]
@@ -114,6 +115,10 @@ impl Plugin for Lent {
 
     fn inputs_inline(&self) -> bool {
         self.plugin.meta().has(INPUTS_INLINE)
+    }
+
+    fn describes_only(&self) -> bool {
+        self.plugin.meta().has(DESCRIBES_ONLY)
     }
 
     async fn handle(&self, request: HandleRequest) -> Result<HandleResponse, Fault> {

@@ -301,7 +301,8 @@ async fn waited(shared: &Shared, mailbox: &Mailbox, pause: std::time::Duration) 
 
 /// One life of a driver. An error is one of store or storage.
 async fn once(shared: &Arc<Shared>, row: &ExecutionRow, mailbox: &Arc<Mailbox>) -> Result<Ended, String> {
-    match recover::load(shared, row, Arc::clone(mailbox)).await {
+    // Boxed: what it needs is not kept while the driver runs.
+    match Box::pin(recover::load(shared, row, Arc::clone(mailbox))).await {
         Ok(driver) => Ok(Box::pin(driver.run()).await),
         Err(Obstacle::Unavailable(error)) => Err(error),
         Err(Obstacle::Unreadable(text)) => {

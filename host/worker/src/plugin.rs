@@ -74,6 +74,12 @@ pub trait Plugin: Send + Sync {
     /// Whether it wants the inputs within the request.
     fn inputs_inline(&self) -> bool;
 
+    /// Whether its `handle` does nothing outside and answers the same again, so that it may be asked before the rows of
+    /// the attempt are committed.
+    fn describes_only(&self) -> bool {
+        false
+    }
+
     /// Advances an attempt.
     async fn handle(&self, request: HandleRequest) -> Result<HandleResponse, Fault>;
 

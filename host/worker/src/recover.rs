@@ -217,6 +217,6 @@ fn restore_attempt(driver: &mut Driver, node: NodeIdx, task: TaskExecutionRow) -
     attempt.intent = intent;
     attempt.track_tokens();
     attempt.stage = if attempt.record.has_ended() { Stage::Ended } else { Stage::Opened };
-    driver.attempts.insert(key, attempt);
+    driver.attempts.insert(key, Box::new(attempt));
     Ok(())
 }

@@ -27,7 +27,7 @@ impl Driver {
         self.note(changes, may_wait, now);
     }
 
-    fn note(&mut self, changes: Changes, may_wait: bool, now: Timestamp) {
+    pub(crate) fn note(&mut self, changes: Changes, may_wait: bool, now: Timestamp) {
         if !changes.execution && changes.nodes.is_empty() && changes.attempts.is_empty() {
             return;
         }
@@ -116,7 +116,7 @@ impl Driver {
             record.explain(&explanation, at);
         }
         self.names.insert(record.row.node_id.as_str().into(), key.node);
-        self.attempts.insert(key, Attempt::new(record));
+        self.attempts.insert(key, Box::new(Attempt::new(record)));
     }
 
     /// Asks the engine what is due until it has nothing more, doing at once what may be done before the commit.

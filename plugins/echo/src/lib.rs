@@ -15,7 +15,7 @@ plugin_api::export_plugin! {
     plugin: Echo,
     id: "echo",
     task_types: ["echo"],
-    capabilities: ["inputs-inline"],
+    capabilities: ["inputs-inline", "describes-only"],
     config_schema: include_str!("../schema.json"),
     license: "Apache-2.0",
 }

@@ -194,8 +194,11 @@ async fn every_host_hears_what_happened() {
         let row = sample::execution("x");
         let key = w.store.execution_insert(&row).await.unwrap();
         let lease = w.store.lease_acquire("h", std::time::Duration::from_secs(9), NOW).await.unwrap();
-        let batch = Batch { nodes: vec![sample::node(key, "n0")], ..Batch::default() };
-        w.store.commit(&lease, &batch).await.unwrap();
+        let nodes = vec![sample::node(key, "n0")];
+        // What happens to nodes is nobody's to hear.
+        w.store.commit(&lease, &Batch { nodes: nodes.clone(), ..Batch::default() }).await.unwrap();
+        let executions = vec![sample::update(key, 2)];
+        w.store.commit(&lease, &Batch { executions, nodes, ..Batch::default() }).await.unwrap();
         w.store.execution_request_abort(&row.id, "", "", NOW).await.unwrap();
         for receiver in [&mut here, &mut there] {
             for want in [Wake::Created(key), Wake::Changed(key), Wake::AbortRequested(key)] {

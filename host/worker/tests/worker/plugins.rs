@@ -22,6 +22,9 @@ use worker::{Fault, Plugin, PluginSource, Unavailable};
 
 use crate::flow;
 
+/// Tasks of a type that begins so are those of the rest of its name, by a plugin that only describes.
+pub const DESCRIBED: &str = "described-";
+
 /// One call as it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -132,6 +135,7 @@ impl PluginSource for FakePlugins {
             return Err(Unavailable { reason, gone: gone.is_some(), again_in: None });
         }
         Ok(Arc::new(FakePlugin {
+            describes: task_type.starts_with(DESCRIBED),
             journal: Arc::clone(&self.journal),
             blob: self.blob.clone(),
             flaky: Arc::clone(&self.flaky),
@@ -144,6 +148,8 @@ impl PluginSource for FakePlugins {
 }
 
 struct FakePlugin {
+    /// Whether it may be asked before the commit.
+    describes: bool,
     journal: Arc<Journal>,
     blob: Blob,
     flaky: Arc<AtomicBool>,
@@ -297,7 +303,8 @@ async fn write(request: &HandleRequest, blob: &Blob, made: &DynamicJobSpec) -> H
 async fn behave(request: &HandleRequest, blob: &Blob) -> Result<HandleResponse, Fault> {
     let context = request.context.as_ref().unwrap();
     let template = TaskTemplate::decode(context.task_template.as_slice()).unwrap();
-    let (kind, number) = template.r#type.split_once(':').unwrap_or((&template.r#type, "0"));
+    let task_type = template.r#type.trim_start_matches(DESCRIBED);
+    let (kind, number) = task_type.split_once(':').unwrap_or((task_type, "0"));
     let below = context.attempt < number.parse::<u32>().unwrap();
     match kind {
         "user" if below => Ok(failure(Phase::RetryableFailure, ErrorKind::User, "Oops")),
@@ -381,6 +388,10 @@ impl Plugin for FakePlugin {
 
     fn inputs_inline(&self) -> bool {
         true
+    }
+
+    fn describes_only(&self) -> bool {
+        self.describes
     }
 
     async fn handle(&self, request: HandleRequest) -> Result<HandleResponse, Fault> {
