@@ -165,3 +165,16 @@ async fn plugins_receive_templates_as_they_were_sent() {
         assert_eq!(std::fs::read(&path).unwrap(), sent, "{}", path.display());
     }
 }
+
+/// Some thousands of odd requests to every method of every service. `PINION_ODD_SEED` and `PINION_ODD_COUNT` repeat
+/// others or more of them.
+#[test]
+fn odd_requests_are_refused_with_a_fitting_code_and_alike_over_grpc_and_rest() {
+    let name = "odd_requests_are_refused_with_a_fitting_code_and_alike_over_grpc_and_rest";
+    let Some(python) = tests::python(name) else { return };
+    let server = Server::start(Options::default());
+    let of = |key: &str, usual: &str| std::env::var(key).unwrap_or_else(|_| usual.to_owned());
+    let (count, seed) = (of("PINION_ODD_COUNT", "20"), of("PINION_ODD_SEED", "1"));
+    server.scenario_of(&python, &["odd_requests.py", &count, &seed]);
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+}
