@@ -125,9 +125,13 @@ impl Rules<'_> {
         error: String,
         now: Timestamp,
     ) -> ScheduleRow {
+        row.n_failed += 1;
+        self.given_up(row, tick, error, now)
+    }
+
+    fn given_up(&self, mut row: ScheduleRow, tick: Timestamp, error: String, now: Timestamp) -> ScheduleRow {
         row.error = error;
         row.error_at = Some(tick);
-        row.n_failed += 1;
         row.tries = 0;
         let next = self.table.next_after(tick, row.anchor);
         rest(row, next, now)
@@ -146,12 +150,8 @@ impl Rules<'_> {
         if !skip && now < after(tick, self.config.limit_wait.get()) {
             return self.put_off(row, tick, format!("at its limit: {error}"), now);
         }
-        row.error = format!("left out: {error}");
-        row.error_at = Some(tick);
         row.n_skipped += 1;
-        row.tries = 0;
-        let next = self.table.next_after(tick, row.anchor);
-        rest(row, next, now)
+        self.given_up(row, tick, format!("left out: {error}"), now)
     }
 
     /// The row when the tick is to be tried again.
