@@ -6,8 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, bail};
 use proto::flyteidl::admin::{
     Execution, ExecutionCreateRequest, ExecutionMetadata, ExecutionRecoverRequest, ExecutionSpec,
-    GetVersionRequest, LaunchPlanCreateRequest, LaunchPlanSpec, NodeExecutionListRequest,
-    ResourceListRequest, TaskCreateRequest, TaskSpec, WorkflowCreateRequest, WorkflowExecutionGetRequest,
+    ExecutionTerminateRequest, GetVersionRequest, LaunchPlanCreateRequest, LaunchPlanSpec,
+    NodeExecutionListRequest, ResourceListRequest, TaskCreateRequest, TaskSpec, WorkflowCreateRequest,
+    WorkflowExecutionGetDataRequest, WorkflowExecutionGetDataResponse, WorkflowExecutionGetRequest,
     WorkflowSpec, execution_closure,
 };
 use proto::flyteidl::core::{
@@ -61,7 +62,11 @@ impl Api {
             .is_some_and(|inputs| !inputs.variables.is_empty());
         let interface = flow.workflow.interface.clone().unwrap_or_default();
         let default_input = flow.default;
-        let spec = Some(WorkflowSpec { template: Some(flow.workflow), ..WorkflowSpec::default() });
+        let spec = Some(WorkflowSpec {
+            template: Some(flow.workflow),
+            sub_workflows: flow.subs,
+            ..WorkflowSpec::default()
+        });
         let request = WorkflowCreateRequest { id: Some(workflow_id.clone()), spec };
         self.0
             .create_workflow(request)
@@ -183,6 +188,77 @@ impl Api {
             }
             request.token = page.token;
         }
+    }
+
+    /// Registers a flow and runs it.
+    pub async fn run_all(&mut self, flow: Flow) -> Result<Duration> {
+        let plan = self.register(flow).await?;
+        self.run(&plan).await
+    }
+
+    /// How many elements of a map are shown as recovered.
+    pub async fn elements(&mut self, id: &WorkflowExecutionIdentifier, map: &str) -> Result<usize> {
+        let mut request = NodeExecutionListRequest {
+            workflow_execution_id: Some(id.clone()),
+            limit: 10_000,
+            filters: "eq(phase,RECOVERED)".to_owned(),
+            unique_parent_id: map.to_owned(),
+            ..NodeExecutionListRequest::default()
+        };
+        let mut n_nodes = 0;
+        loop {
+            let page = self.0.list_node_executions(request.clone()).await.context("ListNodeExecutions")?;
+            let page = page.into_inner();
+            n_nodes += page.node_executions.len();
+            if page.token.is_empty() {
+                return Ok(n_nodes);
+            }
+            request.token = page.token;
+        }
+    }
+
+    /// Every node of an execution, page by page: how many there are, and the slowest page.
+    pub async fn read_nodes(&mut self, id: &WorkflowExecutionIdentifier) -> Result<(usize, Duration)> {
+        let mut request = NodeExecutionListRequest {
+            workflow_execution_id: Some(id.clone()),
+            limit: 1_000,
+            ..NodeExecutionListRequest::default()
+        };
+        let (mut n_nodes, mut slowest) = (0, Duration::ZERO);
+        loop {
+            let start = Instant::now();
+            let page = self.0.list_node_executions(request.clone()).await.context("ListNodeExecutions")?;
+            slowest = slowest.max(start.elapsed());
+            let page = page.into_inner();
+            n_nodes += page.node_executions.len();
+            if page.token.is_empty() {
+                return Ok((n_nodes, slowest));
+            }
+            request.token = page.token;
+        }
+    }
+
+    /// Reads inputs and outputs of an execution, as far as they are told inline.
+    pub async fn data(
+        &mut self,
+        id: &WorkflowExecutionIdentifier,
+    ) -> Result<WorkflowExecutionGetDataResponse> {
+        let request = WorkflowExecutionGetDataRequest { id: Some(id.clone()) };
+        Ok(self.0.get_execution_data(request).await.context("GetExecutionData")?.into_inner())
+    }
+
+    /// Ends an execution and waits until it has.
+    pub async fn abort(&mut self, id: &WorkflowExecutionIdentifier) -> Result<Duration> {
+        let start = Instant::now();
+        let request = ExecutionTerminateRequest { id: Some(id.clone()), cause: "bench".to_owned() };
+        self.0.terminate_execution(request).await.context("TerminateExecution")?;
+        while self.phase(id).await? != workflow_execution::Phase::Aborted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if start.elapsed() > LIMIT {
+                bail!("execution {} is not aborted after {LIMIT:?}", id.name);
+            }
+        }
+        Ok(start.elapsed())
     }
 
     /// A page of executions: how many there are on it, and how long the answer took.

@@ -23,6 +23,8 @@ pub struct Flow {
     pub tasks: Vec<TaskTemplate>,
     /// The workflow.
     pub workflow: WorkflowTemplate,
+    /// Workflows that its nodes run.
+    pub subs: Vec<WorkflowTemplate>,
     /// What its launch plan gives the input `x`, if there is one.
     pub default: Literal,
 }
@@ -66,7 +68,12 @@ pub fn chain(name: &str, work: Work, n: usize) -> Flow {
         })
         .collect();
     let last = work.has_value().then(|| promise(&node_name(n.saturating_sub(1)), "o0"));
-    Flow { workflow: workflow(name, work, nodes, last), tasks: vec![task], default: integer_literal(7) }
+    Flow {
+        workflow: workflow(name, work, nodes, last),
+        subs: Vec::new(),
+        tasks: vec![task],
+        default: integer_literal(7),
+    }
 }
 
 /// So many nodes side by side, and one that takes all their outputs as a list.
@@ -91,7 +98,7 @@ pub fn fan_out(name: &str, work: Work, n: usize) -> Flow {
     }
     // The list itself is no output: a thousand literals in each reply would be measured too.
     let last = work.has_value().then(|| promise(&node_name(0), "o0"));
-    Flow { workflow: workflow(name, work, nodes, last), tasks, default: integer_literal(7) }
+    Flow { workflow: workflow(name, work, nodes, last), subs: Vec::new(), tasks, default: integer_literal(7) }
 }
 
 /// One node that maps a task over a list of so many integers.
@@ -119,7 +126,7 @@ pub fn map(name: &str, work: Work, n: usize) -> Flow {
     let literals = (0..n).map(|i| integer_literal(i.try_into().unwrap_or(i64::MAX))).collect();
     let value = literal::Value::Collection(LiteralCollection { literals });
     let default = Literal { value: Some(value), ..Literal::default() };
-    Flow { tasks: vec![task], workflow, default }
+    Flow { tasks: vec![task], workflow, subs: Vec::new(), default }
 }
 
 /// So many nodes side by side, and behind them one that fails.
@@ -132,12 +139,21 @@ pub fn failing(name: &str, work: Work, n: usize) -> Flow {
     flow
 }
 
+/// A map over so many integers, and behind it a node that fails.
+pub fn failing_map(name: &str, work: Work, n: usize) -> Flow {
+    let mut flow = map(name, work, n);
+    let task = Work::Failure.task();
+    flow.workflow.nodes.push(node_of("failure", &task, None, vec!["map".to_owned()]));
+    flow.tasks.push(task);
+    flow
+}
+
 impl Work {
     fn has_value(self) -> bool {
         !matches!(self, Self::Process | Self::Failure)
     }
 
-    fn task(self) -> TaskTemplate {
+    pub(super) fn task(self) -> TaskTemplate {
         match self {
             Self::Echo => echo_task("bench.echo", integer(), None),
             Self::Sleep(ms) => echo_task(&format!("bench.sleep-{ms}"), integer(), Some(ms)),
@@ -162,7 +178,7 @@ fn process_task(name: &str, program: &str) -> TaskTemplate {
     }
 }
 
-fn echo_task(name: &str, literal_type: LiteralType, sleep_ms: Option<u32>) -> TaskTemplate {
+pub(super) fn echo_task(name: &str, literal_type: LiteralType, sleep_ms: Option<u32>) -> TaskTemplate {
     let custom = sleep_ms.map(|ms| {
         let number = prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(f64::from(ms))) };
         prost_types::Struct {
@@ -182,7 +198,12 @@ fn echo_task(name: &str, literal_type: LiteralType, sleep_ms: Option<u32>) -> Ta
     }
 }
 
-fn workflow(name: &str, work: Work, nodes: Vec<Node>, output: Option<BindingData>) -> WorkflowTemplate {
+pub(super) fn workflow(
+    name: &str,
+    work: Work,
+    nodes: Vec<Node>,
+    output: Option<BindingData>,
+) -> WorkflowTemplate {
     let map = |name: &str| if work.has_value() { variable(name, integer()) } else { VariableMap::default() };
     WorkflowTemplate {
         id: Some(id(ResourceType::Workflow, name)),
@@ -198,7 +219,12 @@ fn workflow(name: &str, work: Work, nodes: Vec<Node>, output: Option<BindingData
     }
 }
 
-fn node_of(name: &str, task: &TaskTemplate, input: Option<BindingData>, upstream: Vec<String>) -> Node {
+pub(super) fn node_of(
+    name: &str,
+    task: &TaskTemplate,
+    input: Option<BindingData>,
+    upstream: Vec<String>,
+) -> Node {
     Node {
         id: name.to_owned(),
         metadata: Some(NodeMetadata { name: name.to_owned(), ..NodeMetadata::default() }),
@@ -215,33 +241,33 @@ fn node_of(name: &str, task: &TaskTemplate, input: Option<BindingData>, upstream
     }
 }
 
-fn node_name(i: usize) -> String {
+pub(super) fn node_name(i: usize) -> String {
     format!("n{i}")
 }
 
-fn promise(node_id: &str, var: &str) -> BindingData {
+pub(super) fn promise(node_id: &str, var: &str) -> BindingData {
     let reference =
         OutputReference { node_id: node_id.to_owned(), var: var.to_owned(), attr_path: Vec::new() };
     BindingData { value: Some(binding_data::Value::Promise(reference)), ..BindingData::default() }
 }
 
-fn variable(name: &str, literal_type: LiteralType) -> VariableMap {
+pub(super) fn variable(name: &str, literal_type: LiteralType) -> VariableMap {
     let variable = Variable { r#type: Some(literal_type), ..Variable::default() };
     VariableMap { variables: BTreeMap::from([(name.to_owned(), variable)]) }
 }
 
-fn integer() -> LiteralType {
+pub(super) fn integer() -> LiteralType {
     LiteralType {
         r#type: Some(literal_type::Type::Simple(SimpleType::Integer.into())),
         ..LiteralType::default()
     }
 }
 
-fn list_of(item: LiteralType) -> LiteralType {
+pub(super) fn list_of(item: LiteralType) -> LiteralType {
     LiteralType { r#type: Some(literal_type::Type::CollectionType(Box::new(item))), ..LiteralType::default() }
 }
 
-fn integer_literal(value: i64) -> Literal {
+pub(super) fn integer_literal(value: i64) -> Literal {
     let primitive = Primitive { value: Some(primitive::Value::Integer(value)) };
     let scalar = Scalar { value: Some(scalar::Value::Primitive(primitive)) };
     Literal { value: Some(literal::Value::Scalar(Box::new(scalar))), ..Literal::default() }

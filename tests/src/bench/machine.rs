@@ -26,6 +26,17 @@ pub fn rss(pid: i32) -> f64 {
     kib(&format!("/proc/{pid}/status"), "VmRSS:")
 }
 
+/// The most bytes a process had in memory since [`reset_peak`].
+pub fn peak(pid: i32) -> f64 {
+    kib(&format!("/proc/{pid}/status"), "VmHWM:")
+}
+
+/// Lets the peak be counted from now on.
+pub fn reset_peak(pid: i32) {
+    // Where the kernel refuses, the peak is that of the process' whole life.
+    let _ = std::fs::write(format!("/proc/{pid}/clear_refs"), "5");
+}
+
 /// Bytes of memory a process and all its descendants account for, shared pages divided among their users.
 pub fn tree_pss(pid: i32) -> f64 {
     let children = children();

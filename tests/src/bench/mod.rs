@@ -10,6 +10,7 @@
 //! - Wall times end when the client sees the terminal phase, so they include the poll: at most 3 % too much.
 
 pub mod api;
+pub mod big;
 pub mod engine;
 pub mod fleet;
 pub mod floor;
@@ -23,6 +24,7 @@ pub mod metrics;
 pub mod plugin;
 pub mod process;
 pub mod report;
+pub mod scale;
 pub mod sizes;
 
 use std::path::{Path, PathBuf};
@@ -54,7 +56,10 @@ pub const SECTIONS: [Section; 9] = [
         about: "real flytekit tasks, warm against cold and a bare fork loop (P3, P16)",
     },
     Section { name: "memory", about: "start and idle memory, memory per live node (P7)" },
-    Section { name: "sizes", about: "maps of up to 100,000 elements, recovery of 10,000 nodes (P10)" },
+    Section {
+        name: "sizes",
+        about: "large maps, chains, nesting, literals, many live executions, recovery; memory (P9, P10)",
+    },
     Section { name: "lists", about: "list calls with a million executions stored (P14)" },
     Section { name: "plugin", about: "one plugin call, in-process and isolated (P13)" },
 ];

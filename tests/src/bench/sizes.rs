@@ -26,6 +26,7 @@ struct Map {
 
 /// Runs the section.
 pub async fn run(scope: &Scope, report: &mut Report) -> Result<()> {
+    super::scale::run(scope, report).await?;
     maps(scope, report).await?;
     recovery(scope, report).await
 }

@@ -58,6 +58,33 @@ async fn elements_are_taken_over() {
 }
 
 #[tokio::test]
+async fn a_map_that_had_succeeded_shows_its_elements() {
+    let world = World::new().await;
+    let _life = world.start();
+    let flow = Flow::new().array("m", "echo", &[1, 2, 3], Mapping::default());
+    let flow = flow.node("b", "flaky", &[]).after(&["m"]);
+    let (first, second) = recovered(&world, &flow).await;
+    assert_eq!((second.node("m").phase, second.node("b").phase), (10, 3));
+    assert_eq!(second.node("m").output_uri, first.node("m").output_uri);
+    for element in ["m-0-n0", "m-0-n1", "m-0-n2"] {
+        let (old, new) = (first.node(element), second.node(element));
+        assert_eq!((new.phase, new.parent_id.as_str()), (10, "m"), "{element}");
+        assert_eq!((&new.output_uri, &new.spec_node_id), (&old.output_uri, &old.spec_node_id));
+        assert!(second.attempts(element).is_empty(), "{element} runs nothing");
+    }
+    let row = second.attempts("m");
+    assert_eq!((row.len(), row[0].phase), (1, 3), "the row that stands for all elements");
+    let third = world.until_over(&world.recover(&second.execution.id).await).await;
+    assert_eq!(third.node("m-0-n2").phase, 10, "shown by a recovery of the recovery too");
+}
+
+#[tokio::test]
+async fn crash_at_any_commit_of_a_recovered_map() {
+    let flow = Flow::new().array("m", "echo", &[1, 2, 3], Mapping::default());
+    crash_everywhere(&flow.node("b", "flaky", &[]).after(&["m"])).await;
+}
+
+#[tokio::test]
 async fn what_a_task_made_is_not_made_again() {
     let world = World::new().await;
     let _life = world.start();
@@ -82,7 +109,11 @@ async fn children_are_recovered() {
 #[tokio::test]
 async fn crash_at_any_commit_of_a_recovery() {
     let inner = Flow::new().node("i", "echo", &[]).node("j", "flaky", &["i"]);
-    let flow = Flow::new().sub("s", &inner, "").node("d", "make-flaky", &["s"]);
+    crash_everywhere(&Flow::new().sub("s", &inner, "").node("d", "make-flaky", &["s"])).await;
+}
+
+/// Runs a workflow that fails, then recovers it while the worker crashes, in turn around every commit.
+async fn crash_everywhere(flow: &Flow) {
     let mut expected = None;
     for n in 0.. {
         let mut any = false;
@@ -90,7 +121,7 @@ async fn crash_at_any_commit_of_a_recovery() {
             let world = World::new().await;
             world.plugins.break_flaky(true);
             let first = world.start();
-            let id = world.launch(&flow).await;
+            let id = world.launch(flow).await;
             world.until_over(&id).await;
             first.drain().await.unwrap();
             world.plugins.break_flaky(false);
