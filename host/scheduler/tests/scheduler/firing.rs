@@ -5,7 +5,7 @@ use proto::flyteidl::admin::{ConcurrencyPolicy, LaunchPlanClosure, LaunchPlanSpe
 use store::{NewSchedule, ProjectRow};
 
 use crate::clock::{DAY, HOUR, MINUTE, START};
-use crate::world::{DOMAIN, timing, world};
+use crate::world::{DOMAIN, on_each, timing, world};
 
 /// `core.WorkflowExecution.Phase`.
 const SUCCEEDED: i32 = 4;
@@ -180,35 +180,41 @@ async fn what_may_pass_is_tried_again() {
 
 #[tokio::test]
 async fn a_tick_beyond_the_concurrency_limit_is_left_out_or_waits_as_the_policy_says() {
-    let world = world().await;
-    let host = world.host("h");
-    for (name, behavior) in [("skips", 1), ("waits", 0), ("gives-up", 0)] {
-        let policy = Some(ConcurrencyPolicy { max: 1, behavior });
-        let spec = LaunchPlanSpec { concurrency_policy: policy, ..LaunchPlanSpec::default() };
-        let id = world.register_with(name, "v1", spec, LaunchPlanClosure::default()).await;
-        let new = NewSchedule { timing: timing("0 */2 * * *"), ..NewSchedule::default() };
-        world.store.launch_plan_activate(&id, Some(&new), world.now()).await.unwrap();
-    }
-    world.advance(2 * HOUR).await;
-    world.advance(2 * HOUR).await;
-    let (skips, waits) = (world.row("skips").await, world.row("waits").await);
-    assert_eq!((skips.n_fired, skips.n_skipped, skips.n_failed), (1, 1, 0));
-    assert_eq!((skips.error_at, skips.next_at), (Some(START.plus(4 * HOUR)), Some(START.plus(6 * HOUR))));
-    assert!(skips.error.starts_with("left out: ") && skips.error.contains("concurrency"), "{}", skips.error);
-    assert_eq!((waits.n_fired, waits.n_skipped, waits.tries), (1, 0, 1));
-    assert_eq!(waits.next_at, Some(START.plus(4 * HOUR)), "the tick waits");
+    on_each(async |world| {
+        let host = world.host("h");
+        for (name, behavior) in [("skips", 1), ("waits", 0), ("gives-up", 0)] {
+            let policy = Some(ConcurrencyPolicy { max: 1, behavior });
+            let spec = LaunchPlanSpec { concurrency_policy: policy, ..LaunchPlanSpec::default() };
+            let id = world.register_with(name, "v1", spec, LaunchPlanClosure::default()).await;
+            let new = NewSchedule { timing: timing("0 */2 * * *"), ..NewSchedule::default() };
+            world.store.launch_plan_activate(&id, Some(&new), world.now()).await.unwrap();
+        }
+        world.advance(2 * HOUR).await;
+        world.advance(2 * HOUR).await;
+        let (skips, waits) = (world.row("skips").await, world.row("waits").await);
+        assert_eq!((skips.n_fired, skips.n_skipped, skips.n_failed), (1, 1, 0));
+        assert_eq!((skips.error_at, skips.next_at), (Some(START.plus(4 * HOUR)), Some(START.plus(6 * HOUR))));
+        assert!(
+            skips.error.starts_with("left out: ") && skips.error.contains("concurrency"),
+            "{}",
+            skips.error
+        );
+        assert_eq!((waits.n_fired, waits.n_skipped, waits.tries), (1, 0, 1));
+        assert_eq!(waits.next_at, Some(START.plus(4 * HOUR)), "the tick waits");
 
-    world.end(&waits.last_execution, SUCCEEDED).await;
-    world.advance(MINUTE).await;
-    assert_eq!(world.ticks("waits").await, after(&[2, 4]));
-    // Nobody waits for ever.
-    for _ in 0..70 {
+        world.end(&waits.last_execution, SUCCEEDED).await;
         world.advance(MINUTE).await;
-    }
-    let gave_up = world.row("gives-up").await;
-    assert_eq!((gave_up.n_fired, gave_up.n_skipped, gave_up.n_failed), (1, 1, 0));
-    assert_eq!(gave_up.next_at, Some(START.plus(6 * HOUR)));
-    host.stop().await;
+        assert_eq!(world.ticks("waits").await, after(&[2, 4]));
+        // Nobody waits for ever.
+        for _ in 0..70 {
+            world.advance(MINUTE).await;
+        }
+        let gave_up = world.row("gives-up").await;
+        assert_eq!((gave_up.n_fired, gave_up.n_skipped, gave_up.n_failed), (1, 1, 0));
+        assert_eq!(gave_up.next_at, Some(START.plus(6 * HOUR)));
+        host.stop().await;
+    })
+    .await;
 }
 
 #[tokio::test]
