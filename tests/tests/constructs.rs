@@ -5,7 +5,7 @@ use std::path::Path;
 use tests::{Options, Server, python};
 
 /// The modules of `tests/python`; each line is a process of its own, whose cases run side by side.
-const MODULES: [&[&str]; 2] = [
+const MODULES: [&[&str]; 3] = [
     &["constructs_branch", "constructs_nested", "constructs_map", "constructs_gate", "constructs_cli"],
     &[
         "constructs_failure",
@@ -14,6 +14,7 @@ const MODULES: [&[&str]; 2] = [
         "constructs_recover",
         "constructs_settings",
     ],
+    &["constructs_same"],
 ];
 
 fn run(options: Options, python: &Path) {
