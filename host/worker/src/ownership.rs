@@ -301,9 +301,13 @@ async fn waited(shared: &Shared, mailbox: &Mailbox, pause: std::time::Duration) 
 
 /// One life of a driver. An error is one of store or storage.
 async fn once(shared: &Arc<Shared>, row: &ExecutionRow, mailbox: &Arc<Mailbox>) -> Result<Ended, String> {
-    // Boxed: what it needs is not kept while the driver runs.
-    match Box::pin(recover::load(shared, row, Arc::clone(mailbox))).await {
-        Ok(driver) => Ok(Box::pin(driver.run()).await),
+    // Boxed: what it needs, the driver itself included, is not kept here while the driver runs.
+    let loaded = Box::pin(async {
+        let driver = recover::load(shared, row, Arc::clone(mailbox)).await?;
+        Ok(Box::pin(driver.run()))
+    });
+    match loaded.await {
+        Ok(running) => Ok(running.await),
         Err(Obstacle::Unavailable(error)) => Err(error),
         Err(Obstacle::Unreadable(text)) => {
             Ok(Ended::Refused(Refusal::Rejected(format!("its rows are not of this version: {text}"))))

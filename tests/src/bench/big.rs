@@ -20,7 +20,7 @@ pub const SIGNAL: &str = "go";
 pub fn lanes(name: &str, work: Work, n: usize) -> Flow {
     let task = work.task();
     let node = |i: usize| {
-        let upstream = (i % LANE > 0).then(|| node_name(i - 1));
+        let upstream = (!i.is_multiple_of(LANE)).then(|| node_name(i - 1));
         let input =
             promise(upstream.as_deref().unwrap_or_default(), if upstream.is_some() { "o0" } else { "x" });
         node_of(&node_name(i), &task, Some(input), upstream.into_iter().collect())

@@ -60,10 +60,13 @@ fn seconds(time: Duration) -> Sample {
     Sample::of(Unit::Seconds, [time.as_secs_f64()])
 }
 
+/// Builds a workflow of so many nodes.
+type Build = fn(&str, Work, usize) -> Flow;
+
 /// Time per node against the number of nodes, from 100 on.
 async fn shapes(scope: &Scope, report: &mut Report) -> Result<()> {
     let (most, deepest) = if scope.full { (50_000, 5_000) } else { (5_000, 2_000) };
-    let shapes: [(&str, fn(&str, Work, usize) -> Flow, usize); 2] =
+    let shapes: [(&str, Build, usize); 2] =
         [("lanes of 50", big::lanes, most), ("chain", flow::chain, deepest)];
     for (shape, build, most) in shapes {
         let server = scope.server(&format!("shape-{}", shape.len()), &[]);
