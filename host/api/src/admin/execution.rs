@@ -24,6 +24,14 @@ use crate::{
 /// Bytes of an abort's cause that are kept.
 const MAX_CAUSE: usize = 8 * 1024;
 
+/// Header that asks for an abort whose phase does not wait for the clean-up.
+const FORCE: &str = "x-pinion-force";
+
+/// Whether a call asks for a forced abort.
+pub(super) fn is_forced(metadata: &tonic::metadata::MetadataMap) -> bool {
+    metadata.get(FORCE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
+}
+
 pub(super) async fn create(
     cx: &Context,
     request: ExecutionCreateRequest,

@@ -26,15 +26,8 @@ use crate::{context::Context, error::Result, http::caller, raw};
 
 type Reply<T> = std::result::Result<Response<T>, Status>;
 
-/// Header that asks for an abort whose phase does not wait for the clean-up.
-const FORCE: &str = "x-pinion-force";
-
 /// The service.
 pub(crate) struct Admin(pub(crate) Arc<Context>);
-
-fn is_forced(metadata: &tonic::metadata::MetadataMap) -> bool {
-    metadata.get(FORCE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
-}
 
 fn reply<T>(result: Result<T>) -> Reply<T> {
     result.map(Response::new).map_err(Status::from)
@@ -184,7 +177,7 @@ impl AdminService for Admin {
         request: Request<pb::ExecutionTerminateRequest>,
     ) -> Reply<pb::ExecutionTerminateResponse> {
         let caller = caller(&request);
-        let is_forced = is_forced(request.metadata());
+        let is_forced = execution::is_forced(request.metadata());
         reply(execution::terminate(&self.0, request.into_inner(), &caller, is_forced).await)
     }
 

@@ -8,6 +8,8 @@ use tonic::Code;
 
 const STATUS: &str = "grpc-status";
 const MESSAGE: &str = "grpc-message";
+/// What a call of a method hears that its service does not have.
+const NO_METHOD: HeaderValue = HeaderValue::from_static("this%20service%20has%20no%20such%20method");
 
 /// The code of a reply that has failed; success tells its code in the trailers, behind the message.
 pub(crate) fn code(response: &Response) -> Option<Code> {
@@ -19,6 +21,9 @@ pub(crate) fn repair(mut response: Response) -> Response {
         && let Some(better) = better(code, response.headers())
     {
         response.headers_mut().insert(STATUS, HeaderValue::from(better as i32));
+    }
+    if code(&response) == Some(Code::Unimplemented) && !response.headers().contains_key(MESSAGE) {
+        response.headers_mut().insert(MESSAGE, NO_METHOD);
     }
     response
 }
@@ -40,6 +45,14 @@ mod tests {
     use tonic::Status;
 
     use super::*;
+
+    #[test]
+    fn a_method_that_is_not_there_is_called_so() {
+        let text = |response: Response| response.headers()[MESSAGE].to_str().unwrap().to_owned();
+        let silent = Response::builder().header(STATUS, "12").body(Body::empty()).unwrap();
+        assert_eq!(text(repair(silent)), "this%20service%20has%20no%20such%20method");
+        assert_eq!(text(repair(Status::unimplemented("not here").into_http())), "not%20here");
+    }
 
     #[test]
     fn library_codes_become_precise() {

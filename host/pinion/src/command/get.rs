@@ -148,7 +148,11 @@ async fn execution(
     }
     if settings {
         let path = format!("settings/{}/{}/{}", part(&target.project), part(&target.domain), part(name));
-        value["settings"] = target.get_json(&path, &[]).await?;
+        let mut found = target.get_json(&path, &[]).await?;
+        if let (Format::Table, Some(settings)) = (format, found.as_object_mut()) {
+            settings.retain(|_, value| !says_nothing(value));
+        }
+        value["settings"] = found;
     }
     if format == Format::Json {
         println!("{value:#}");
@@ -168,6 +172,16 @@ async fn execution(
         }
     }
     Ok(())
+}
+
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 async fn nodes(target: &Target, name: &str, format: Format) -> Result<()> {
