@@ -103,7 +103,9 @@ fn launch_code(error: &launch::Error) -> Code {
         | E::OutOfRange { .. }
         | E::SingleTask { .. } => Code::InvalidArgument,
         E::NotRegistered(_) | E::UnknownExecution(_) | E::UnknownNode { .. } => Code::NotFound,
-        E::Exists(_) | E::AtLimit { .. } => Code::AlreadyExists,
+        E::Exists(_) => Code::AlreadyExists,
+        // Flyte says ALREADY_EXISTS, on which clients ask for the execution they did not name.
+        E::AtLimit { .. } => Code::ResourceExhausted,
         E::TooDeep { .. } => Code::FailedPrecondition,
         E::Decode { .. } => Code::Internal,
         E::Store(error) => store_code(error),
@@ -248,6 +250,14 @@ mod tests {
         let envelope = RpcStatus::decode(status.details()).unwrap();
         assert_eq!(envelope.code, 9);
         assert_eq!(envelope.details[0].type_url, "type.googleapis.com/flyteidl.admin.EventFailureReason");
+    }
+
+    #[test]
+    fn a_concurrency_limit_is_no_name_that_is_taken() {
+        let [project, domain, name, version] = ["p", "d", "plan", "v"].map(Into::into);
+        let plan = model::EntityId { kind: EntityKind::LaunchPlan, project, domain, name, version };
+        let error = launch::Error::AtLimit { launch_plan: Box::new(plan), limit: 1, skip: true };
+        assert_eq!(launch_code(&error), Code::ResourceExhausted);
     }
 
     #[test]
