@@ -5,9 +5,15 @@ mod observe;
 mod repair;
 mod serve;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use axum::{Router, middleware, response::IntoResponse, routing::any};
+use axum::{
+    Router,
+    extract::Request,
+    middleware,
+    response::{IntoResponse, Response},
+    routing::any,
+};
 use futures::FutureExt;
 use proto::datacatalog::data_catalog_server::DataCatalogServer;
 use proto::flyteidl::cacheservice::cache_service_server::CacheServiceServer;
@@ -17,6 +23,7 @@ use proto::flyteidl::service::{
 };
 use tonic::{Status, codec::CompressionEncoding};
 use tonic_health::{ServingStatus, server::HealthReporter};
+use tower::ServiceExt;
 
 pub use hosts::guarded;
 pub use serve::serve;
@@ -90,7 +97,10 @@ pub(crate) fn routes(context: &Arc<Context>, health: &HealthReporter) -> Router 
         router = router.route(&format!("/{absent}/{{*method}}"), any(unimplemented));
     }
     if context.config.reflection {
-        router = with_reflection(router);
+        for version in ["v1", "v1alpha"] {
+            let path = format!("/grpc.reflection.{version}.ServerReflection/{{*method}}");
+            router = router.route(&path, any(reflect));
+        }
     }
     let methods = Arc::new(observe::Methods::new());
     router.layer(middleware::from_fn_with_state(methods, observe::observe))
@@ -103,7 +113,8 @@ fn health_service(
     tonic_health::pb::health_server::HealthServer::new(service)
 }
 
-fn with_reflection(mut router: Router) -> Router {
+/// Reflection, put together when somebody asks: it takes megabytes that most hosts never need.
+static REFLECTION: LazyLock<Router> = LazyLock::new(|| {
     let builder = || {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
@@ -111,20 +122,23 @@ fn with_reflection(mut router: Router) -> Router {
         LISTED.iter().fold(builder, |builder, name| builder.with_service_name(*name))
     };
     match (builder().build_v1(), builder().build_v1alpha()) {
-        (Ok(v1), Ok(v1alpha)) => {
-            router = router
-                .route_service("/grpc.reflection.v1.ServerReflection/{*method}", v1)
-                .route_service("/grpc.reflection.v1alpha.ServerReflection/{*method}", v1alpha);
-        }
+        (Ok(v1), Ok(v1alpha)) => Router::new()
+            .route_service("/grpc.reflection.v1.ServerReflection/{*method}", v1)
+            .route_service("/grpc.reflection.v1alpha.ServerReflection/{*method}", v1alpha),
         (v1, v1alpha) => {
             let error = v1.err().or(v1alpha.err()).map(|error| error.to_string());
             tracing::error!(error, "reflection is not served");
+            Router::new().fallback(unimplemented)
         }
     }
-    router
+});
+
+async fn reflect(request: Request) -> Response {
+    let Ok(response) = REFLECTION.clone().oneshot(request).await;
+    response
 }
 
-async fn unimplemented() -> axum::response::Response {
+async fn unimplemented() -> Response {
     Status::unimplemented("this installation does not serve it")
         .into_http::<axum::body::Body>()
         .into_response()

@@ -35,11 +35,7 @@ impl Methods {
                 [Label::new("grpc_service", shared(service)), Label::new("grpc_method", shared(method))];
             methods.insert(format!("/{service}/{method}"), labels);
         };
-        for service in descriptors::pool().services() {
-            for method in service.methods() {
-                add(service.full_name(), method.name());
-            }
-        }
+        descriptors::each_method(&mut add);
         add("grpc.health.v1.Health", "Check");
         add("grpc.health.v1.Health", "Watch");
         for version in ["v1", "v1alpha"] {

@@ -21,7 +21,7 @@ mod rule;
 mod template;
 mod value;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::{
     Router,
@@ -50,9 +50,11 @@ const SERVICES: [&str; 5] = [
 /// Below these everything is answered here, also what does not exist.
 const OWN_PATHS: [&str; 2] = ["/api/v1", "/api/v1/{*path}"];
 
+/// Paths of methods that lie elsewhere; none of them has fields.
+const ELSEWHERE: [&str; 3] = ["/.well-known/oauth-authorization-server", "/config/v1/flyte_client", "/me"];
+
 /// What every request needs.
 struct Gateway {
-    table: Table<Route>,
     grpc: Router,
     /// Most bytes of a body.
     max_body: usize,
@@ -60,23 +62,15 @@ struct Gateway {
 
 /// The REST paths in front of the gRPC services. Without a fallback, so that it can be merged with other routes.
 pub(crate) fn routes(grpc: Router, config: &Config) -> Router {
-    let routes = match rule::routes(descriptors::pool(), &SERVICES) {
-        Ok(routes) => routes,
-        Err(error) => {
-            // The descriptors are part of the program, and a test serves every rule.
-            tracing::error!(method = error.0, error = %error.1, "REST is not served");
-            return Router::new();
-        }
-    };
     let mut router = Router::new().route("/api/v1/openapi", get(openapi::serve));
     for path in OWN_PATHS {
         router = router.route(path, any(serve));
     }
-    for path in elsewhere(&routes) {
-        router = router.route(&path, any(serve));
+    for path in ELSEWHERE {
+        router = router.route(path, any(serve));
     }
     let max_body = usize::try_from(config.max_request_size.bytes()).unwrap_or(usize::MAX);
-    let gateway = Arc::new(Gateway { table: rule::table(routes), grpc, max_body });
+    let gateway = Arc::new(Gateway { grpc, max_body });
     let router = router
         .with_state(gateway)
         .layer(middleware::from_fn_with_state(Arc::new(config.cors.clone()), origin::guard))
@@ -87,18 +81,19 @@ pub(crate) fn routes(grpc: Router, config: &Config) -> Router {
     }
 }
 
-/// Paths that lie elsewhere; none of them has fields.
-fn elsewhere(routes: &[Route]) -> Vec<String> {
-    let mut found: Vec<String> = routes.iter().map(|route| route.template.to_string()).collect();
-    found.retain(|path| !path.starts_with("/api/v1/"));
-    found.sort();
-    found.dedup();
-    found
-}
+/// What is served where, made when the first request comes: hosts whose clients speak gRPC alone need no descriptors.
+static TABLE: LazyLock<Table<Route>> = LazyLock::new(|| {
+    let routes = rule::routes(descriptors::pool(), &SERVICES).unwrap_or_else(|error| {
+        // The descriptors are part of the program, and a test serves every rule.
+        tracing::error!(method = error.0, error = %error.1, "REST is not served");
+        Vec::new()
+    });
+    rule::table(routes)
+});
 
 async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let encoding = encoding::of_reply(request.headers());
-    let (route, path) = match gateway.table.find(request.method(), request.uri().path()) {
+    let (route, path) = match TABLE.find(request.method(), request.uri().path()) {
         Found::Value(route, path) => (route, path),
         Found::OtherMethod => {
             let text = format!("Method Not Allowed: {} {}", request.method(), request.uri().path());
@@ -141,4 +136,19 @@ async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Respons
     let mut response = result.unwrap_or_else(|status| reply::refusal(&status, encoding));
     reply::keep_headers(&answer.headers, &mut response);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_is_routed() {
+        let routes = rule::routes(descriptors::pool(), &SERVICES).unwrap();
+        let mut elsewhere: Vec<String> = routes.iter().map(|route| route.template.to_string()).collect();
+        elsewhere.retain(|path| !path.starts_with("/api/v1/"));
+        elsewhere.sort();
+        elsewhere.dedup();
+        assert_eq!(elsewhere, ELSEWHERE);
+    }
 }
