@@ -14,7 +14,7 @@ const MODULES: [&[&str]; 3] = [
         "constructs_recover",
         "constructs_settings",
     ],
-    &["constructs_same"],
+    &["constructs_same", "constructs_launch"],
 ];
 
 fn run(options: Options, python: &Path) {
