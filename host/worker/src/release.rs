@@ -12,6 +12,9 @@ impl Driver {
                 .increment(u64::from(released.nodes.end - released.nodes.start));
             self.programs.remove(released.owner, &self.mailbox);
             self.arrays.forget(released.owner);
+            if !self.unwritten.is_empty() {
+                released.nodes.for_each(|node| _ = self.unwritten.remove(&node));
+            }
         }
     }
 }
