@@ -17,6 +17,10 @@ use crate::mailbox::AttemptKey;
 /// How long a commit waits for answers. What takes longer goes on beside the commit, like any other call.
 const PATIENCE: std::time::Duration = std::time::Duration::from_millis(4);
 
+/// How many of those that are ready are looked at in one go. After a restart tens of thousands may be that are not to
+/// be asked ahead: looking at all of them at every turn would cost their square.
+const LOOKED_AT: usize = 1_024;
+
 impl Driver {
     /// Asks for what has become ready, and for what becomes ready by the answers.
     pub(crate) async fn ask_ahead(&mut self) {
@@ -59,8 +63,14 @@ impl Driver {
     /// Starts the calls, and says which.
     fn ask(&mut self) -> BTreeSet<AttemptKey> {
         let room = self.shared.config.step_concurrency.saturating_sub(self.work.len());
-        let keys: BTreeSet<_> =
-            self.ready.iter().copied().filter(|key| self.asks_ahead(*key)).take(room).collect();
+        let keys: BTreeSet<_> = self
+            .ready
+            .iter()
+            .copied()
+            .take(LOOKED_AT)
+            .filter(|key| self.asks_ahead(*key))
+            .take(room)
+            .collect();
         if keys.is_empty() {
             return keys;
         }
