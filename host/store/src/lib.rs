@@ -147,7 +147,7 @@ impl Store {
             let (mut tx, readers, lock) = sqlite::open(config, rest).await?;
             // This process holds the database alone, so every lease in it is one of a process that is gone.
             lease::forget_all(&mut tx).await?;
-            let backend = writer::Backend::Sqlite(tx, lock);
+            let backend = writer::Backend::Sqlite(Box::new(tx), lock);
             tasks.spawn(writer::run(backend, queue, wakes.clone()));
             Db::Sqlite(Box::new(readers))
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {

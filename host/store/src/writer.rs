@@ -75,7 +75,7 @@ impl<T: Send> Job for Task<T> {
 
 /// Where the writer gets its transactions.
 pub(crate) enum Backend {
-    Sqlite(Tx, std::sync::Arc<crate::sqlite::Lock>),
+    Sqlite(Box<Tx>, std::sync::Arc<crate::sqlite::Lock>),
     Postgres(Pools),
 }
 
@@ -98,8 +98,10 @@ pub(crate) async fn run(mut backend: Backend, mut queue: mpsc::Receiver<Op>, wak
         }
     }
     queue.close();
-    if let Backend::Sqlite(Tx { conn: Conn::Sqlite(conn), .. }, lock) = backend {
-        if let Err(error) = sqlx::Connection::close(conn).await {
+    if let Backend::Sqlite(tx, lock) = backend {
+        if let Conn::Sqlite(conn) = tx.conn
+            && let Err(error) = sqlx::Connection::close(conn).await
+        {
             tracing::warn!(error = %error, "writing connection did not close");
         }
         drop(lock);
