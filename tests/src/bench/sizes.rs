@@ -100,7 +100,8 @@ async fn recovery(scope: &Scope, report: &mut Report) -> Result<()> {
         again.push(start.elapsed().as_secs_f64());
         if round == 0 {
             let n_nodes = api.count_nodes(&recovered, "RECOVERED").await?;
-            ensure!(n_nodes > RECOVERED, "only {n_nodes} of {RECOVERED} nodes were recovered");
+            // The join may have been cut short by the failure beside it.
+            ensure!(n_nodes >= RECOVERED, "only {n_nodes} of {RECOVERED} nodes were recovered");
         }
     }
     let what = format!("recovery of an execution with {RECOVERED} nodes that succeeded");
