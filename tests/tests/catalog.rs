@@ -10,7 +10,9 @@ fn after<'a>(printed: &'a str, marker: &str) -> Vec<&'a str> {
 
 #[test]
 fn engines_outside_and_our_own_share_the_cache_and_it_is_explained() {
-    let Some(python) = python("engines_outside_and_our_own_share_the_cache_and_it_is_explained") else { return };
+    let Some(python) = python("engines_outside_and_our_own_share_the_cache_and_it_is_explained") else {
+        return;
+    };
     let server = Server::start(Options::default());
     let mut scenario = server.client(&python);
     let output = tests::finish(scenario.arg("catalog_scenario.py"), std::time::Duration::from_secs(180));
@@ -22,8 +24,14 @@ fn engines_outside_and_our_own_share_the_cache_and_it_is_explained() {
     let contains = |shown: &str, words: &[&str]| {
         words.iter().for_each(|word| assert!(shown.contains(word), "`{word}` is not in:\n{shown}"));
     };
-    contains(&explain(hit), &["the engine noted: hit", "then      hit", miss, "cache version", "input `salt`", "same"]);
-    contains(&explain(miss), &["the engine noted: populated", "then      miss: nothing is cached", "now       hit"]);
+    contains(
+        &explain(hit),
+        &["the engine noted: hit", "then      hit", miss, "cache version", "input `salt`", "same"],
+    );
+    contains(
+        &explain(miss),
+        &["the engine noted: populated", "then      miss: nothing is cached", "now       hit"],
+    );
     contains(&text(&server.pinion(&["get", "nodes", hit])), &["CACHE", "hit"]);
     contains(&text(&server.pinion(&["get", "nodes", miss])), &["populated"]);
     contains(&text(&server.pinion(&["cache", "list", "--execution", miss])), &["catalog_wf.cached"]);

@@ -69,13 +69,13 @@ fn schedules_of_the_stock_client_fire_once_though_the_host_is_killed() {
     assert!(next.matches("08:00:00 CE").count() == 3 && !next.contains("Sat"), "{next}");
 
     pauses(&host);
+    let metrics = host.http("/metrics");
+    assert!(metrics.contains("pinion_scheduler_ticks_total{outcome=\"fired\"}"), "{metrics}");
     let host = backfills(host, options);
     scenario(&host, &python, "deactivate");
     assert_eq!(json(&host, &["schedule", "list", "-o", "json"])["schedules"], Value::Array(Vec::new()));
     let health = host.http("/readyz");
     assert!(health.contains("\"scheduler\""), "{health}");
-    let metrics = host.http("/metrics");
-    assert!(metrics.contains("pinion_scheduler_ticks_total{outcome=\"fired\"}"), "{metrics}");
 }
 
 fn pauses(host: &Server) {
