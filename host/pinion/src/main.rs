@@ -9,6 +9,7 @@ mod links;
 mod literal;
 mod logs;
 mod phase;
+mod pipe;
 mod settings;
 
 use std::process::ExitCode;
@@ -87,6 +88,13 @@ enum Command {
     PluginRunner(Passed),
 }
 
+impl Command {
+    /// Whether it is a server or a process of one, for which standard output is no answer.
+    fn stays(&self) -> bool {
+        matches!(self, Self::Dev(_) | Self::Serve(_) | Self::LocalSupervisor(_) | Self::PluginRunner(_))
+    }
+}
+
 /// Arguments that are none of this command line's business.
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
@@ -97,6 +105,9 @@ struct Passed {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if !cli.command.stays() {
+        pipe::end_quietly();
+    }
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
@@ -127,7 +138,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Cache(command) => client_run(command::cache::run(&target, &command))?,
         Command::Lineage(args) => client_run(command::lineage::run(&target, &args))?,
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "pinion", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "pinion", &mut script);
+            print!("{}", String::from_utf8_lossy(&script));
         }
         Command::LocalSupervisor(passed) => app::local_supervisor(&passed.rest),
         Command::PluginRunner(passed) => app::plugin_runner(&passed.rest),
