@@ -295,7 +295,10 @@ class Child:
         """Lets the command that unpacks code and starts another interpreter for it go on in this one."""
         from flytekit.bin import entrypoint
 
-        start = entrypoint._run_subprocess
+        start = getattr(entrypoint, "_run_subprocess", None)
+        if start is None:
+            # An older flytekit (1.13) starts the other interpreter in its own way, which is as good as a cold start.
+            return
         fast_registration = sys.modules["flytekit.tools.fast_registration"]
         subprocess = fast_registration.subprocess
         fast_registration.subprocess = Tar(subprocess)
