@@ -73,10 +73,11 @@ pub trait TaskPlugin: Send + Sync + Sized + 'static {
         std::future::ready(Ok(FinalizeResponse::default()))
     }
 
-    /// Brings a state of another version to the version this plugin writes now. Called once after an upgrade, before
-    /// the next `handle` of the attempt. By default no other version is known.
+    /// Brings a state to the version this plugin writes now. Called once after the plugin's file has changed, before
+    /// the next `handle` of the attempt; the version may be the present one. By default the state stays as it is, and
+    /// `handle` refuses versions that it does not know with [`PluginError::unknown_state_version`].
     fn migrate_state(&self, state: PluginState) -> Result<PluginState, PluginError> {
-        Err(PluginError::unknown_state_version(state.version))
+        Ok(state)
     }
 
     /// Ends background work; no call follows. The host waits until its own deadline.

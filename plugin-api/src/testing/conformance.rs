@@ -125,6 +125,12 @@ impl<T: Transport> Suite<'_, T> {
             Ok(bytes) => crate::wire::HandleResponse::decode(bytes.as_slice()).unwrap_or_default().state,
             Err(_) => None,
         };
+        if state.is_some() {
+            // After an upgrade every running attempt goes through this, whether its version has changed or not.
+            let migrate = MigrateStateRequest { state: state.clone() };
+            let answer = self.call(PluginMethod::MigrateState, &migrate).await;
+            self.expect("a new build takes over the state that the plugin writes", answer.is_ok(), &answer);
+        }
         let abort = AbortRequest { state: state.clone(), ..abort };
         self.twice("abort after handle works, twice", PluginMethod::Abort, &abort).await;
         let finalize = FinalizeRequest { context, state, ..FinalizeRequest::default() };
