@@ -292,7 +292,8 @@ class Spares(unittest.TestCase):
         self.ours, self.theirs = socket.socketpair()
         self.parent = parent.Parent.__new__(parent.Parent)
         self.parent.__dict__.update(
-            channel=self.theirs, children={}, keeps_spare=True, spare=None, quiet=True, processors=2, retired=False
+            channel=self.theirs, children={}, keeps_spare=True, spare=None, quiet=True, processors=2, retired=False,
+            holders=[],
         )
         self.parent.directories, self.parent.changes = [packages], parent.changes([packages])
         self.parent.reader, self.parent.writer = os.pipe()

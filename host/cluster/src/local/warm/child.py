@@ -38,7 +38,7 @@ def modules_with_provider():
 
 
 def renew_flytekit(holders):
-    """Does again what flytekit does on import with the environment it finds."""
+    """Does again what flytekit does on import with the environment it finds. Returns its temporary directory."""
     from flytekit import loggers
     from flytekit.configuration import DataConfig
     from flytekit.configuration.file import get_config_file
@@ -60,6 +60,7 @@ def renew_flytekit(holders):
     for module in holders:
         module.default_local_file_access_provider = provider
     FlyteContextManager.initialize()
+    return directory
 
 
 def rehearse():
@@ -78,7 +79,7 @@ def rehearse():
         print(f"rehearsal: {error!r}", file=sys.stderr)
 
 
-def wait_for_launch(reader):
+def wait_for_launch(reader, holders):
     """In a child that was forked ahead: prepares what every task needs, and waits for its own. None if there is none."""
     try:
         import fsspec.asyn
@@ -93,6 +94,8 @@ def wait_for_launch(reader):
     except ImportError:
         pass
     rehearse()
+    # It is done again in the environment of the task, but what is written to for the first time here is not copied then.
+    shutil.rmtree(renew_flytekit(holders), ignore_errors=True)
     with open(reader, "rb") as pipe:
         header = pipe.read(4)
         data = pipe.read(int.from_bytes(header, "little")) if len(header) == 4 else b""

@@ -380,7 +380,7 @@ class Parent:
             return None
         if pid == 0:
             os.close(writer)
-            self.be_child(lambda: child.wait_for_launch(reader))
+            self.be_child(lambda: child.wait_for_launch(reader, self.holders))
         os.close(reader)
         return Spare(pid, open(writer, "wb"))
 
