@@ -98,11 +98,7 @@ fn comments_only(set: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// An encoded message with its fields of a number rewritten.
-fn rewritten(
-    message: &[u8],
-    number: u32,
-    rewrite: impl Fn(&[u8]) -> Result<Vec<u8>>,
-) -> Result<Vec<u8>> {
+fn rewritten(message: &[u8], number: u32, rewrite: impl Fn(&[u8]) -> Result<Vec<u8>>) -> Result<Vec<u8>> {
     let (mut rest, mut out) = (message, Vec::with_capacity(message.len()));
     while !rest.is_empty() {
         let start = rest;
