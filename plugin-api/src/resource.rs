@@ -85,6 +85,9 @@ pub trait ResourcePlugin: Send + Sync + Sized + 'static {
 
     /// Describes the object. The SDK sets its name and namespace where empty, and merges the labels and annotations of
     /// the task execution into it. A USER error fails the attempt for good with the code of the error.
+    ///
+    /// It only describes: the host may ask before it has committed that the attempt began, and ask again after a crash.
+    /// What it returns is applied after that commit.
     fn build(&self, cx: &TaskContext) -> Result<Object, PluginError>;
 
     /// Reads the phase from the object as the cluster reports it. Called with each change of the object.

@@ -45,6 +45,11 @@ pub trait Entry: Sized + 'static {
 /// ```
 ///
 /// The version in the metadata is the version of the crate. `config_schema` is JSON text known at compile time.
+///
+/// Capabilities: `inputs-inline` has the host send small inputs along with each call. `describes-only` says that `handle`
+/// does nothing outside by itself and answers the same again, so that the host may ask it before it has committed that
+/// the attempt began, which saves a commit; never claim it for a plugin that submits something. A `ResourcePlugin` has
+/// it by itself.
 #[macro_export]
 macro_rules! export_plugin {
     (

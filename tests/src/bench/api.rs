@@ -170,24 +170,9 @@ impl Api {
         }
     }
 
-    /// How many nodes of an execution stand in a phase, as far as one page tells.
+    /// How many nodes of an execution stand in a phase.
     pub async fn count_nodes(&mut self, id: &WorkflowExecutionIdentifier, phase: &str) -> Result<usize> {
-        let mut request = NodeExecutionListRequest {
-            workflow_execution_id: Some(id.clone()),
-            limit: 10_000,
-            filters: format!("eq(phase,{phase})"),
-            ..NodeExecutionListRequest::default()
-        };
-        let mut n_nodes = 0;
-        loop {
-            let page = self.0.list_node_executions(request.clone()).await.context("ListNodeExecutions")?;
-            let page = page.into_inner();
-            n_nodes += page.node_executions.len();
-            if page.token.is_empty() {
-                return Ok(n_nodes);
-            }
-            request.token = page.token;
-        }
+        self.count(id, phase, "").await
     }
 
     /// Registers a flow and runs it.
@@ -198,11 +183,15 @@ impl Api {
 
     /// How many elements of a map are shown as recovered.
     pub async fn elements(&mut self, id: &WorkflowExecutionIdentifier, map: &str) -> Result<usize> {
+        self.count(id, "RECOVERED", map).await
+    }
+
+    async fn count(&mut self, id: &WorkflowExecutionIdentifier, phase: &str, parent: &str) -> Result<usize> {
         let mut request = NodeExecutionListRequest {
             workflow_execution_id: Some(id.clone()),
             limit: 10_000,
-            filters: "eq(phase,RECOVERED)".to_owned(),
-            unique_parent_id: map.to_owned(),
+            filters: format!("eq(phase,{phase})"),
+            unique_parent_id: parent.to_owned(),
             ..NodeExecutionListRequest::default()
         };
         let mut n_nodes = 0;
